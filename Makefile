@@ -1,0 +1,94 @@
+# flopguard: `make demo` shows the product, `make test` proves it, `make help` lists the rest.
+# Every target installs what it needs on a bare Debian 12 with Python 3.11.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/flopguard
+export FLOPGUARD_CACHE := $(CACHE)
+export UV_CACHE_DIR := $(CACHE)/uv
+export UV_LINK_MODE := hardlink
+export GOMODCACHE := $(CACHE)/go/mod
+export GOCACHE := $(CACHE)/go/build
+export HF_HUB_OFFLINE := 1
+
+# The train environment is mounted into pods that have Debian's Python at this path.
+PYTHON := $(firstword $(wildcard /usr/bin/python3.11) python3.11)
+UV := $(CACHE)/tools/bin/uv
+VENV := .venv
+BIN := $(VENV)/bin
+TRAIN := $(CACHE)/train-$(firstword $(shell sha256sum requirements/train.txt 2>/dev/null | cut -c1-12) none)
+export FLOPGUARD_TRAIN := $(TRAIN)
+
+say = @printf '\033[1m» %s\033[0m\n' "$(1)"
+
+## The two commands
+
+.PHONY: help
+help: ## Explain every target
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^## / {printf "\n%s\n", substr($$0, 4)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: install train ## Run every test that fits in 25 minutes, lint included
+	$(MAKE) lint
+	$(BIN)/python -m pytest tests/unit
+	$(TRAIN)/bin/python -m pytest tests/torch
+
+## Environments
+
+.PHONY: install
+install: $(VENV)/.installed ## Make .venv with the operator, the sidecar and the tools of test and lint
+
+.PHONY: train
+train: $(TRAIN)/.installed ## Make the environment with torch, transformers and peft (5.4 GB, in the cache)
+
+$(UV):
+	$(call say,uv)
+	@command -v $(PYTHON) >/dev/null || { echo "flopguard needs Python 3.11: apt-get install python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; }
+	@mkdir -p $(CACHE)
+	@$(PYTHON) -m venv $(CACHE)/tools && $(CACHE)/tools/bin/pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.installed: pyproject.toml requirements/dev.txt | $(UV)
+	$(call say,the development environment $(VENV))
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements/dev.txt
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(TRAIN)/.installed: requirements/train.txt | $(UV)
+	$(call say,the train environment: torch + transformers + peft - 5.4 GB, about half a minute with a fast network)
+	@rm -rf $(TRAIN).new && $(UV) venv --quiet --relocatable --python $(PYTHON) $(TRAIN).new
+	@VIRTUAL_ENV=$(TRAIN).new $(UV) pip install --no-deps --require-hashes -r requirements/train.txt
+	@rm -rf $(TRAIN) && mv $(TRAIN).new $(TRAIN)
+	@touch $@
+
+.PHONY: lock
+lock: | $(UV) ## Resolve the pins of requirements/*.txt anew
+	$(call say,requirements/*.txt)
+	@mkdir -p requirements
+	@$(UV) pip compile $(LOCK) --extra operator -o requirements/operator.txt pyproject.toml
+	@$(UV) pip compile $(LOCK) --extra sidecar -o requirements/sidecar.txt pyproject.toml
+	@$(UV) pip compile $(LOCK) --extra operator --extra sidecar --group dev -o requirements/dev.txt pyproject.toml
+	@$(UV) pip compile $(LOCK) --extra train --group test -o requirements/train.txt pyproject.toml
+
+# A lock file names no registry host; --upgrade: a lock is a fresh resolution, not a patch.
+LOCK := --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+## Quality
+
+.PHONY: lint
+lint: install ## ruff, mypy, import contracts, Python 3.9 syntax of the hook
+	$(call say,lint)
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/vermin --quiet --no-tips --target=3.9- --violations sidecar/flopguard_hook
+
+.PHONY: format
+format: install ## Format the sources
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .

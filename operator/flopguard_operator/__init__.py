@@ -1,0 +1,1 @@
+"""The operator: settles marks in a ledger, judges them, warns and holds."""

@@ -1,0 +1,1 @@
+"""The hook: counts FLOPs inside the training process. Standard library only."""
