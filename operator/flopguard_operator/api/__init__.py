@@ -1,0 +1,1 @@
+"""The API types: pydantic models, and the CRDs that are generated from them."""

@@ -1,0 +1,1 @@
+"""The append-only ledger: entries, Merkle tree, signed tree heads, store, verifier."""

@@ -1,0 +1,17 @@
+"""List every reason that a verdict or a condition can carry.
+
+A reason is machine-readable (conditions, events, metric labels, ledger entries); the
+sentence beside it is for people.
+"""
+
+# Verdicts of the policy.
+BUDGET_WARNING = "BudgetWarning"
+"""A warning percentage of the run's own budget is reached."""
+BUDGET_EXCEEDED = "BudgetExceeded"
+"""The budget is spent: upper ≥ limit."""
+THRESHOLD_WARNING = "ThresholdWarning"
+"""A warning percentage of the governing legal threshold is reached."""
+THRESHOLD_APPROACHED = "ThresholdApproached"
+"""The percentage of the threshold at which the run is held is reached."""
+BUDGET_ABOVE_THRESHOLD = "BudgetAboveThreshold"
+"""The budget is not below the governing threshold, so it does not protect from it."""

@@ -1,0 +1,73 @@
+"""Define what a run is judged by (terms) and on (totals).
+
+Plain frozen dataclasses: they are written into the ledger, so that anybody can replay
+every verdict offline with nothing but these modules.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+DEFAULT_POLICY = "eu-ai-act-30-percent"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The model that is fine-tuned, with what is known of its pre-training compute."""
+
+    name: str = ""
+    pretraining_flops: int | None = None
+    """Disclosed by the provider or given with a source; None where not known."""
+    source: str = ""
+    systemic_risk: bool = False
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The user's own limit. Compared with ≥: at the limit it is spent."""
+
+    max_flops: int | None = None
+    percent_of_threshold: int | None = None
+    """Instead of `max_flops`: this percentage of the governing threshold."""
+    warn_at_percent: tuple[int, ...] = (50, 80, 95)
+    on_warn: str = "Annotate"  # Annotate | Nothing
+    on_breach: str = "Suspend"  # Suspend | Annotate
+
+
+@dataclass(frozen=True)
+class Approach:
+    """What to do as the legal threshold nears, in percent of it."""
+
+    warn_at_percent: tuple[int, ...] = (20, 50, 80)
+    hold_at_percent: int = 95
+    on_approach: str = "Suspend"  # Suspend | Annotate | Nothing
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Everything but the count that a verdict on one run depends on."""
+
+    policy: str = DEFAULT_POLICY
+    base: BaseModel = field(default_factory=BaseModel)
+    budget: Budget | None = None
+    approach: Approach = field(default_factory=Approach)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The FLOPs of one run over all of its streams.
+
+    `measured` ≤ truth ≤ `upper`, the truth being what was executed up to the last mark.
+    """
+
+    done: Mapping[str, int] = field(default_factory=dict)  # category → FLOPs
+    begun: int = 0
+
+    @property
+    def measured(self) -> int:
+        """FLOPs that are proven to have been executed."""
+        return sum(self.done.values())
+
+    @property
+    def upper(self) -> int:
+        """FLOPs that may have been executed: verdicts are judged on this."""
+        return max(self.begun, self.measured)

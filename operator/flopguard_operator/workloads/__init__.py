@@ -1,0 +1,1 @@
+"""Adapters: how each kind of workload is held, released and recognised. Pure."""
