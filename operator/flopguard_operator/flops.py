@@ -19,7 +19,7 @@ class FlopsError(ValueError):
 
 
 def parse(text: str) -> int:
-    """Return the whole FLOPs of a decimal string such as "3.3e22"; fractions round down.
+    """Return the whole FLOPs of a decimal string like "3.3e22", rounded down.
 
     Raises:
         FlopsError: the text is not a decimal number, or above `LARGEST`.

@@ -66,7 +66,7 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Crossing:
-    """A verdict that was reached for the first time: a line of the policy was crossed."""
+    """A verdict was reached for the first time: a line of the policy was crossed."""
 
     run: RunRef
     action: str  # Warn | Hold
