@@ -1,0 +1,74 @@
+"""Keep the last seen state of the objects that kopf watches.
+
+Only the event loop touches it, so there is no lock. A deleted pod stays until the cycle
+has settled it: its last state carries the sidecar's final record.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from flopguard_operator.observed import Job, Pod, Raw, job, pod, text
+
+
+@dataclass
+class Cache:
+    """Objects by UID (jobs and programs by name), and a flag that wakes the cycle."""
+
+    runs: dict[str, Raw] = field(default_factory=dict)
+    programs: dict[str, Raw] = field(default_factory=dict)
+    jobs: dict[tuple[str, str], Job] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def see_run(self, kind: str | None, raw: Raw) -> None:
+        """Take in a watch event of a FineTuneRun."""
+        uid = text(raw, "metadata", "uid")
+        if kind == "DELETED":
+            self.runs.pop(uid, None)
+        else:
+            before = self.runs.get(uid)
+            self.runs[uid] = raw
+            if before is not None and _same_demand(before, raw):
+                return  # our own status write must not wake the cycle
+        self.wake.set()
+
+    def see_program(self, kind: str | None, raw: Raw) -> None:
+        """Take in a watch event of a FineTuneProgram."""
+        name = text(raw, "metadata", "name")
+        if kind == "DELETED":
+            self.programs.pop(name, None)
+        else:
+            self.programs[name] = raw
+
+    def see_job(self, kind: str | None, raw: Raw) -> None:
+        """Take in a watch event of a Job."""
+        seen = job(raw)
+        key = (seen.namespace, seen.name)
+        if kind == "DELETED":
+            known = self.jobs.get(key)
+            if known is not None and known.uid == seen.uid:
+                del self.jobs[key]
+        else:
+            self.jobs[key] = seen
+
+    def see_pod(self, kind: str | None, raw: Raw) -> None:
+        """Take in a watch event of an injected pod; its end wakes the cycle."""
+        seen = pod(raw, gone=kind == "DELETED")
+        if seen.gone and seen.uid not in self.pods and not seen.last_words:
+            return
+        self.pods[seen.uid] = seen
+        if seen.gone or seen.ended:
+            self.wake.set()
+
+    def forget_gone_pods(self) -> None:
+        """Drop the pods that are deleted; call it once their marks are settled."""
+        for uid in [uid for uid, seen in self.pods.items() if seen.gone]:
+            del self.pods[uid]
+
+
+def _same_demand(before: Raw, after: Raw) -> bool:
+    keys = ("generation", "deletionTimestamp")
+    return all(
+        before.get("metadata", {}).get(key) == after.get("metadata", {}).get(key)
+        for key in keys
+    )

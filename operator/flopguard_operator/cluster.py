@@ -1,0 +1,231 @@
+"""Talk to the Kubernetes API: the only module that uses the `kubernetes` client.
+
+Every call is synchronous with a time limit; the callers run them in threads. Watching
+is kopf's part. One error type leaves this module, so that nobody else has to know the
+client's.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, ParamSpec, TypeVar
+
+import kubernetes
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from flopguard_operator import naming
+from flopguard_operator.workloads.job import Patch
+
+SECONDS = 10
+MERGE_PATCH = "application/merge-patch+json"
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ClusterError(Exception):
+    """The API server refused or did not answer; `status` is 0 where it did not."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _translated(call: Callable[P, T]) -> Callable[P, T]:
+    """Turn the client's errors into `ClusterError` with the server's own sentence."""
+
+    @functools.wraps(call)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except ApiException as error:
+            text = str(error.body or error.reason)[:2000]
+            raise ClusterError(int(error.status or 0), text) from error
+        except (HTTPError, OSError) as error:
+            raise ClusterError(0, f"no answer from the API server: {error}") from error
+
+    return wrapper
+
+
+class Cluster:
+    """The few calls that the operator and the webhook make."""
+
+    def __init__(self, kubeconfig: str | None = None) -> None:
+        if kubeconfig:
+            kubernetes.config.load_kube_config(config_file=kubeconfig)
+        else:
+            kubernetes.config.load_incluster_config()
+        self._client = kubernetes.client.ApiClient()
+        self._custom = kubernetes.client.CustomObjectsApi(self._client)
+        self._core = kubernetes.client.CoreV1Api(self._client)
+        self._batch = kubernetes.client.BatchV1Api(self._client)
+        self._admission = kubernetes.client.AdmissionregistrationV1Api(self._client)
+
+    @_translated
+    def cluster_uid(self) -> str:
+        """Return the UID of the kube-system namespace, which names the cluster."""
+        space = self._core.read_namespace("kube-system", _request_timeout=SECONDS)
+        return str(space.metadata.uid)
+
+    @_translated
+    def list_runs(self, namespace: str) -> list[dict[str, Any]]:
+        """Return the raw FineTuneRuns of a namespace."""
+        found = self._custom.list_namespaced_custom_object(
+            naming.GROUP,
+            naming.VERSION,
+            namespace,
+            naming.RUN_PLURAL,
+            _request_timeout=SECONDS,
+        )
+        return list(found.get("items", []))
+
+    @_translated
+    def pods_left(self, namespace: str, selector: str) -> int:
+        """Return how many pods match that have not ended; asked live, not cached."""
+        found = self._core.list_namespaced_pod(
+            namespace, label_selector=selector, _request_timeout=SECONDS
+        )
+        ended = ("Succeeded", "Failed")
+        return sum(1 for pod in found.items if pod.status.phase not in ended)
+
+    @_translated
+    def namespace_terminating(self, name: str) -> bool:
+        """Say whether a namespace is being deleted, or is gone."""
+        try:
+            space = self._core.read_namespace(name, _request_timeout=SECONDS)
+        except ApiException as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return True
+            raise
+        return space.metadata.deletion_timestamp is not None
+
+    @_translated
+    def patch_run_status(self, namespace: str, name: str, status: Patch) -> None:
+        """Merge `status` into a run's status subresource."""
+        self._custom.patch_namespaced_custom_object_status(
+            naming.GROUP,
+            naming.VERSION,
+            namespace,
+            naming.RUN_PLURAL,
+            name,
+            {"status": status},
+            field_manager=naming.MANAGER,
+            _content_type=MERGE_PATCH,
+            _request_timeout=SECONDS,
+        )
+
+    @_translated
+    def patch_program_status(self, name: str, status: Patch) -> None:
+        """Merge `status` into a program's status subresource."""
+        self._custom.patch_cluster_custom_object_status(
+            naming.GROUP,
+            naming.VERSION,
+            naming.PROGRAM_PLURAL,
+            name,
+            {"status": status},
+            field_manager=naming.MANAGER,
+            _content_type=MERGE_PATCH,
+            _request_timeout=SECONDS,
+        )
+
+    @_translated
+    def set_finalizers(self, namespace: str, name: str, finalizers: list[str]) -> None:
+        """Replace the finalizers of a run."""
+        self._custom.patch_namespaced_custom_object(
+            naming.GROUP,
+            naming.VERSION,
+            namespace,
+            naming.RUN_PLURAL,
+            name,
+            {"metadata": {"finalizers": finalizers}},
+            field_manager=naming.MANAGER,
+            _content_type=MERGE_PATCH,
+            _request_timeout=SECONDS,
+        )
+
+    @_translated
+    def patch_job(self, namespace: str, name: str, patch: Patch) -> None:
+        """Merge `patch` into a Job."""
+        self._batch.patch_namespaced_job(
+            name,
+            namespace,
+            patch,
+            field_manager=naming.MANAGER,
+            _content_type=MERGE_PATCH,
+            _request_timeout=SECONDS,
+        )
+
+    @_translated
+    def event(
+        self, target: Mapping[str, str], kind: str, reason: str, message: str
+    ) -> None:
+        """Write a core/v1 Event on `target`; kind is Normal or Warning."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "generateName": f"{target['name'][:200]}.",
+                "namespace": target["namespace"],
+            },
+            "involvedObject": dict(target),
+            "type": kind,
+            "reason": reason,
+            "message": message[:1024],
+            "source": {"component": naming.MANAGER},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        self._core.create_namespaced_event(
+            target["namespace"], body, _request_timeout=SECONDS
+        )
+
+    @_translated
+    def read_secret(self, namespace: str, name: str) -> dict[str, str] | None:
+        """Return the base64 data of a Secret; None where there is no such Secret."""
+        try:
+            found = self._core.read_namespaced_secret(
+                name, namespace, _request_timeout=SECONDS
+            )
+        except ApiException as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        return dict(found.data or {})
+
+    @_translated
+    def create_secret(self, namespace: str, manifest: Mapping[str, Any]) -> bool:
+        """Create a Secret; False if one of that name exists already."""
+        try:
+            self._core.create_namespaced_secret(
+                namespace, dict(manifest), _request_timeout=SECONDS
+            )
+        except ApiException as error:
+            if error.status == HTTPStatus.CONFLICT:
+                return False
+            raise
+        return True
+
+    @_translated
+    def patch_ca_bundle(self, configuration: str, ca_bundle: str) -> None:
+        """Set the base64 CA bundle of all webhooks of a configuration."""
+        found = self._admission.read_mutating_webhook_configuration(
+            configuration, _request_timeout=SECONDS
+        )
+        operations = [
+            {
+                "op": "add",
+                "path": f"/webhooks/{index}/clientConfig/caBundle",
+                "value": ca_bundle,
+            }
+            for index in range(len(found.webhooks or []))
+        ]
+        self._admission.patch_mutating_webhook_configuration(
+            configuration,
+            operations,
+            _content_type="application/json-patch+json",
+            _request_timeout=SECONDS,
+        )

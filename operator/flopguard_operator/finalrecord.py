@@ -1,0 +1,61 @@
+"""Decode the sidecar's final record from a pod's status (docs/formats.md).
+
+The kubelet delivers the record even when the operator, Prometheus and the network were
+down while the pod ended. It comes from a tenant's pod, so everything is checked.
+"""
+
+import re
+import zlib
+
+from flopguard_operator.marks import Mark
+from flopguard_operator.naming import CATEGORIES
+from flopguard_operator.observed import Pod
+
+_COUNTERS = ",".join(rf'"{name}":"(?P<{name}>[0-9]{{44}})"' for name in CATEGORIES)
+_FORM = re.compile(
+    r'(?P<covered>\{"flopguard":"final/1","final":(?P<final>[01]),'
+    r'"sequence":"[0-9]{20}","done":\{' + _COUNTERS + r"\},"
+    r'"begun":"(?P<begun>[0-9]{44})","steps":"(?P<steps>[0-9]{24})",'
+    r'"pages":"(?P<pages>[0-9]{4})","errors":"[0-9]{6}","digest":"[0-9a-f]{64}")'
+    r',"crc32":"(?P<crc>[0-9a-f]{8})"\}\n?'
+)
+
+
+def decode(message: str, stream: str) -> Mark | None:
+    """Return the mark in a termination message; None if it holds no valid record."""
+    found = _FORM.fullmatch(message)
+    if found is None or not message.isascii():
+        return None
+    if zlib.crc32(found["covered"].encode()) != int(found["crc"], 16):
+        return None
+    done = {name: int(found[name]) for name in CATEGORIES}
+    begun = int(found["begun"])
+    if sum(done.values()) > begun:
+        return None
+    return Mark(
+        stream=stream,
+        done=done,
+        begun=begun,
+        steps=int(found["steps"]),
+        pages=int(found["pages"]),
+        source="pod-status",
+        final=found["final"] == "1",
+    )
+
+
+def mark(pod: Pod) -> Mark | None:
+    """Return the last mark in a pod's status; final only if its main containers ended.
+
+    A sidecar that was told to stop while the trainer still ran cannot know the end.
+    """
+    found = decode(pod.last_words, pod.uid)
+    if found is None or not found.final or pod.ended:
+        return found
+    return Mark(
+        stream=found.stream,
+        done=found.done,
+        begun=found.begun,
+        steps=found.steps,
+        pages=found.pages,
+        source=found.source,
+    )

@@ -1,0 +1,133 @@
+"""Reduce raw Kubernetes objects to the few facts that the operator uses.
+
+Objects arrive as JSON from a watch and partly come from tenants, so every access
+tolerates what is absent or of the wrong type. Pure: no client, no clock.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flopguard_operator import naming
+
+Raw = Mapping[str, Any]
+
+
+def at(raw: object, *path: str) -> Any:
+    """Return raw[path[0]][path[1]]…, or None where anything on the way is absent."""
+    for key in path:
+        if not isinstance(raw, Mapping):
+            return None
+        raw = raw.get(key)
+    return raw
+
+
+def text(raw: object, *path: str) -> str:
+    """Return the string at `path`, or "" where there is none."""
+    value = at(raw, *path)
+    return value if isinstance(value, str) else ""
+
+
+def items(raw: object, *path: str) -> Iterator[Raw]:
+    """Yield the objects of the list at `path`; nothing where there is none."""
+    value = at(raw, *path)
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, Mapping))
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One injected pod as last seen."""
+
+    uid: str
+    namespace: str
+    name: str
+    run_label: str
+    job_name: str
+    job_uid: str
+    index: str  # completion index of an Indexed Job, else ""
+    ip: str
+    created: str
+    injected: bool
+    ended: bool  # every main container has terminated
+    last_words: str  # termination message of the sidecar, "" while it runs
+    raw: Raw  # for binding, which reads the same object as the webhook
+    gone: bool = False  # deleted from the API server
+
+
+def pod(raw: Raw, *, gone: bool = False) -> Pod:
+    """Return the facts of a raw pod; `gone`: this is its last state before deletion."""
+    labels = at(raw, "metadata", "labels")
+    return Pod(
+        uid=text(raw, "metadata", "uid"),
+        namespace=text(raw, "metadata", "namespace"),
+        name=text(raw, "metadata", "name"),
+        run_label=text(labels, naming.RUN_LABEL),
+        job_name=text(labels, naming.JOB_NAME_LABEL),
+        job_uid=text(labels, naming.JOB_UID_LABEL),
+        index=text(labels, naming.JOB_INDEX_LABEL),
+        ip=text(raw, "status", "podIP"),
+        created=text(raw, "metadata", "creationTimestamp"),
+        injected=any(
+            text(c, "name") == naming.SIDECAR_CONTAINER
+            for c in items(raw, "spec", "initContainers")
+        ),
+        ended=_mains_ended(raw),
+        last_words=_last_words(raw),
+        raw=raw,
+        gone=gone,
+    )
+
+
+def _mains_ended(raw: Raw) -> bool:
+    """Say whether the status shows every main container of the spec terminated."""
+    names = {text(c, "name") for c in items(raw, "spec", "containers")}
+    ended = {
+        text(status, "name")
+        for status in items(raw, "status", "containerStatuses")
+        if at(status, "state", "terminated") is not None
+    }
+    return bool(names) and names <= ended
+
+
+def _last_words(raw: Raw) -> str:
+    for status in items(raw, "status", "initContainerStatuses"):
+        if text(status, "name") == naming.SIDECAR_CONTAINER:
+            now = text(status, "state", "terminated", "message")
+            return now or text(status, "lastState", "terminated", "message")
+    return ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One batch/v1 Job as last seen."""
+
+    uid: str
+    namespace: str
+    name: str
+    suspended: bool
+    finished: str  # "", "Complete" or "Failed"
+    active: int  # pods that are pending or running
+    state_annotation: str
+    annotations: Mapping[str, str]
+
+
+def job(raw: Raw) -> Job:
+    """Return the facts of a raw batch/v1 Job."""
+    finished = [
+        text(c, "type")
+        for c in items(raw, "status", "conditions")
+        if text(c, "type") in ("Complete", "Failed") and text(c, "status") == "True"
+    ]
+    active = at(raw, "status", "active")
+    notes = at(raw, "metadata", "annotations")
+    return Job(
+        uid=text(raw, "metadata", "uid"),
+        namespace=text(raw, "metadata", "namespace"),
+        name=text(raw, "metadata", "name"),
+        suspended=at(raw, "spec", "suspend") is True,
+        finished=finished[0] if finished else "",
+        active=active if isinstance(active, int) else 0,
+        state_annotation=text(notes, naming.STATE_ANNOTATION),
+        annotations=notes if isinstance(notes, Mapping) else {},
+    )

@@ -1,0 +1,105 @@
+"""Read the marks of all pods from Prometheus with one query: the only module that does.
+
+Prometheus carries float64: the sidecar rounds `done` down and `begun` up before it
+exposes them, so a mark read here is never above the truth nor its upper bound below it.
+Samples are summed and merged as Python integers, never by PromQL.
+"""
+
+import asyncio
+import json
+import math
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flopguard_operator.marks import Mark
+from flopguard_operator.naming import CATEGORIES
+from flopguard_operator.observed import Pod, at, items, text
+
+QUERY = (
+    "max_over_time(flopguard_pod_flops_total[15m])"
+    " or label_replace(max_over_time(flopguard_pod_flops_begun_total[15m]),"
+    ' "category", "begun", "", "")'
+    " or label_replace(timestamp(flopguard_pod_pages),"
+    ' "category", "seen", "", "")'
+)
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+SECONDS = 10.0
+
+
+class PrometheusError(Exception):
+    """Prometheus did not answer the query; the message says why and where."""
+
+
+async def query(url: str) -> list[Mapping[str, Any]]:
+    """Return the raw series of `QUERY`.
+
+    Raises:
+        PrometheusError: no answer in 10 s, an HTTP error, or not a vector.
+    """
+    return await asyncio.to_thread(_query, url)
+
+
+def _query(url: str) -> list[Mapping[str, Any]]:
+    body = urllib.parse.urlencode({"query": QUERY}).encode()
+    address = f"{url.rstrip('/')}/api/v1/query"
+    try:
+        request = urllib.request.Request(address, data=body)  # noqa: S310 - set by the administrator
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - the same
+            data = json.loads(answer.read(MAX_ANSWER_BYTES))
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        message = f"Prometheus at {url} did not answer: {error}"
+        raise PrometheusError(message) from error
+    if at(data, "data", "resultType") != "vector":
+        message = f"Prometheus at {url} answered {text(data, 'error') or 'no vector'}"
+        raise PrometheusError(message)
+    return list(items(data, "data", "result"))
+
+
+def marks(
+    series: Iterable[Mapping[str, Any]], pods: Mapping[str, Pod]
+) -> dict[str, Mark]:
+    """Return one mark per pod UID; series that are not that pod's own do not count.
+
+    A tenant can expose any `pod_uid`; the labels `namespace` and `pod` come from the
+    scrape target, so only a series scraped from the pod of that UID is taken.
+    """
+    counted: dict[str, dict[str, int]] = {}
+    for one in series:
+        labels = at(one, "metric")
+        pod = pods.get(text(labels, "pod_uid"))
+        if pod is None or not _own(labels, pod):
+            continue
+        value = _flops(at(one, "value"))
+        category = text(labels, "category")
+        if value is not None and category in (*CATEGORIES, "begun"):
+            kept = counted.setdefault(pod.uid, {})
+            kept[category] = max(kept.get(category, 0), value)
+    return {
+        uid: Mark(
+            stream=uid,
+            done={c: flops.get(c, 0) for c in CATEGORIES},
+            begun=flops.get("begun", 0),
+            source="prometheus",
+        )
+        for uid, flops in counted.items()
+    }
+
+
+def _own(labels: object, pod: Pod) -> bool:
+    return (
+        text(labels, "namespace") == pod.namespace and text(labels, "pod") == pod.name
+    )
+
+
+def _flops(value: object) -> int | None:
+    """Return the integer that a sample [time, "value"] stands for, exactly."""
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):  # noqa: PLR2004 - a pair
+        return None
+    try:
+        number = float(value[1])
+    except ValueError:
+        return None
+    return int(number) if math.isfinite(number) and number >= 0 else None

@@ -1,0 +1,68 @@
+"""Read marks from the sidecars directly, where Prometheus is absent or silent.
+
+`GET http://<pod IP>:9464/marks` is answered by a tenant's pod: bounded in size and
+time, and anything but the agreed shape is no answer.
+"""
+
+import asyncio
+import http.client
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from flopguard_operator.marks import Mark
+from flopguard_operator.naming import CATEGORIES, SIDECAR_PORT
+from flopguard_operator.observed import Pod, at, text
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_DIGITS = 39  # 128-bit counters
+SECONDS = 2.0
+PARALLEL = 32
+
+
+async def read(pods: Iterable[Pod]) -> dict[str, Mark]:
+    """Return the marks of the pods that answered, by pod UID; silence is left out."""
+    gate = asyncio.Semaphore(PARALLEL)
+
+    async def one(pod: Pod) -> Mark | None:
+        async with gate:
+            return await asyncio.to_thread(_read, pod)
+
+    found = await asyncio.gather(*(one(pod) for pod in pods if pod.ip))
+    return {mark.stream: mark for mark in found if mark is not None}
+
+
+def _read(pod: Pod) -> Mark | None:
+    connection = http.client.HTTPConnection(pod.ip, SIDECAR_PORT, timeout=SECONDS)
+    try:
+        connection.request("GET", "/marks")
+        answer = connection.getresponse()
+        if answer.status != http.client.OK:
+            return None
+        return parse(json.loads(answer.read(MAX_ANSWER_BYTES)), pod.uid)
+    except (OSError, ValueError, http.client.HTTPException, RecursionError):
+        return None
+    finally:
+        connection.close()
+
+
+def parse(raw: Any, stream: str) -> Mark | None:
+    """Return the stream's mark from the JSON of `/marks`; None if it is not one."""
+    if at(raw, "schema") != 1:
+        return None
+    done = {c: _digits(text(raw, "done", c)) for c in CATEGORIES}
+    begun = {c: _digits(text(raw, "begun", c)) for c in CATEGORIES}
+    steps, pages = at(raw, "steps"), at(raw, "pages")
+    return Mark(
+        stream=stream,
+        done=done,
+        begun=max(sum(begun.values()), sum(done.values())),
+        steps=steps if isinstance(steps, int) and steps >= 0 else 0,
+        pages=len(pages) if isinstance(pages, list) else 0,
+        source="sidecar",
+    )
+
+
+def _digits(value: str) -> int:
+    ok = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
+    return int(value) if ok else 0
