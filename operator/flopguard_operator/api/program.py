@@ -1,0 +1,88 @@
+"""Define FineTuneProgram: everything that is done to one base model, over all runs."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from flopguard_operator.api.fields import (
+    LIST_TYPE,
+    ApiModel,
+    Conditions,
+    FlopsCount,
+    Name,
+    Percent,
+    Ratio,
+    Reason,
+    Text,
+    Whole,
+    Word,
+)
+from flopguard_operator.api.finetunerun import BaseModelSpec, BudgetSpec, PolicyName
+
+_SET = {LIST_TYPE: "set"}
+
+
+class OwnersSpec(ApiModel):
+    """The people who answer for the program. Not acted on yet."""
+
+    compliance: Text | None = None
+    """Who answers for the law. Not acted on yet."""
+    model: Text | None = None
+    """Who answers for the model. Not acted on yet."""
+    product: Text | None = None
+    """Who answers for the product. Not acted on yet."""
+
+
+class RetentionSpec(ApiModel):
+    """How long the evidence is kept. Not acted on yet."""
+
+    years: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
+    """Years after the last run. Not acted on yet."""
+
+
+class ProgramSpec(ApiModel):
+    """What a person asks for; lent to each run that leaves it out."""
+
+    base_model: BaseModelSpec | None = None
+    """The model that the program's runs start from."""
+    policy: PolicyName | None = None
+    """The rule set that gives the legal threshold."""
+    budget: BudgetSpec | None = None
+    """FLOPs for all runs together. The sum over runs is not acted on yet: until it is,
+    each run that sets no budget of its own is held at this figure by itself."""
+    namespaces: (
+        Annotated[tuple[Name, ...], Field(max_length=100, json_schema_extra=_SET)]
+        | None
+    ) = None
+    """Namespaces whose runs may join; any namespace when left out."""
+    owners: OwnersSpec | None = None
+    """The people who answer for the program. Not acted on yet."""
+    rollback_plan: Annotated[str, Field(max_length=2048)] | None = None
+    """How to go back to the last good weights. Not acted on yet."""
+    review_at_percent: Percent = 90
+    """Percentage of the threshold at which a review is due. Not acted on yet."""
+    retention: RetentionSpec | None = None
+    """How long the evidence is kept. Not acted on yet."""
+
+
+class ProgramStatus(ApiModel):
+    """What the operator observed, over all runs of the program. Not filled in yet."""
+
+    state: Reason | None = None
+    """The conditions in one word."""
+    measured: FlopsCount | None = None
+    """FLOPs that the program's runs are proven to have executed. Not filled in yet."""
+    upper: FlopsCount | None = None
+    """FLOPs that they may have executed. Not filled in yet."""
+    used_display: Word | None = None
+    """`upper` in short. Not filled in yet."""
+    limit_display: Word | None = None
+    """The limit that is reached first, in short. Not filled in yet."""
+    percent_of_threshold: Ratio | None = None
+    """Percentage of the legal threshold. Not filled in yet."""
+    runs: Whole | None = None
+    """Number of runs that joined. Not filled in yet."""
+    conditions: Conditions = ()
+    """The state of the program, aspect by aspect."""
+    observed_generation: Whole | None = None
+    """The metadata.generation that this status was made from."""

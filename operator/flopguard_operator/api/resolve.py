@@ -1,0 +1,72 @@
+"""Turn what people wrote (a run, its program) into the terms that it is judged by."""
+
+from flopguard_operator.api.finetunerun import (
+    BaseModelSpec,
+    BudgetSpec,
+    RunSpec,
+    ThresholdSpec,
+)
+from flopguard_operator.api.program import ProgramSpec
+from flopguard_operator.policy.terms import (
+    DEFAULT_POLICY,
+    Approach,
+    BaseModel,
+    Budget,
+    Terms,
+)
+
+_NOTHING = ProgramSpec()
+
+
+def terms(run: RunSpec, program: ProgramSpec | None) -> Terms:
+    """Return what a run is judged by.
+
+    Base model, policy and budget are the program's where the run leaves them out, each
+    as a whole: a figure of one is never mixed with the name of the other.
+    """
+    lender = program or _NOTHING
+    return Terms(
+        policy=run.policy or lender.policy or DEFAULT_POLICY,
+        base=_base(run.base_model or lender.base_model),
+        budget=_budget(run.budget or lender.budget),
+        approach=_approach(run.threshold or ThresholdSpec()),
+    )
+
+
+def may_join(program: ProgramSpec, namespace: str) -> bool:
+    """Return whether a run of this namespace may belong to the program."""
+    return program.namespaces is None or namespace in program.namespaces
+
+
+def _base(spec: BaseModelSpec | None) -> BaseModel:
+    """Return the base model; an unknown one has no name and no figure."""
+    if spec is None:
+        return BaseModel()
+    return BaseModel(
+        name=spec.name,
+        pretraining_flops=spec.pretraining_flops,
+        source=spec.source or "",
+        systemic_risk=spec.systemic_risk,
+    )
+
+
+def _budget(spec: BudgetSpec | None) -> Budget | None:
+    """Return the budget with its warnings in rising order."""
+    if spec is None:
+        return None
+    return Budget(
+        max_flops=spec.max_flops,
+        percent_of_threshold=spec.percent_of_threshold,
+        warn_at_percent=tuple(sorted(set(spec.warn_at_percent))),
+        on_warn=spec.on_warn,
+        on_breach=spec.on_breach,
+    )
+
+
+def _approach(spec: ThresholdSpec) -> Approach:
+    """Return what to do near the threshold, its warnings in rising order."""
+    return Approach(
+        warn_at_percent=tuple(sorted(set(spec.warn_at_percent))),
+        hold_at_percent=spec.hold_at_percent,
+        on_approach=spec.on_approach,
+    )

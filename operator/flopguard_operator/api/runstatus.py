@@ -1,0 +1,197 @@
+"""Define the status of a FineTuneRun: what the operator observed, for people.
+
+Nothing here is read back as truth (the ledger is), except the tree head, to refuse a
+ledger that is older than it, and by the API server itself: its lock reads `holds`.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from flopguard_operator.api.fields import (
+    LIST_TYPE,
+    ApiModel,
+    Conditions,
+    FlopsCount,
+    Ratio,
+    Reason,
+    Sentence,
+    Text,
+    Time,
+    Whole,
+    Word,
+)
+
+MAX_ATTEMPTS = 100
+MAX_HOLDS = 8
+_ATOMIC = {LIST_TYPE: "atomic"}
+
+
+class FlopsStatus(ApiModel):
+    """What was counted, over all attempts; strings of digits."""
+
+    measured: FlopsCount = 0
+    """FLOPs that are proven to have been executed."""
+    upper: FlopsCount = 0
+    """FLOPs that may have been executed: verdicts are judged on this."""
+    by_category: Annotated[
+        dict[Annotated[str, Field(max_length=63)], FlopsCount], Field(max_length=16)
+    ] = Field(default_factory=dict)
+    """`measured` by category: forward, backward, recompute, no_grad, optimizer."""
+    per_step: FlopsCount | None = None
+    """FLOPs of one optimizer step, on average."""
+
+
+class ThresholdStatus(ApiModel):
+    """The legal threshold that governs the run, and why it does."""
+
+    policy: Word
+    """Name of the rule set."""
+    limit: Text
+    """The threshold in FLOPs, exact: digits, or a fraction "p/q"."""
+    rule: Text = ""
+    """Which rule of the policy gave the limit."""
+    citation: Text = ""
+    """Article and paragraph."""
+    explanation: Sentence = ""
+    """Why this rule applies, in words."""
+
+
+class OtherPolicyStatus(ApiModel):
+    """The verdict of a policy that does not govern the run. Not acted on yet."""
+
+    policy: Word
+    """Name of the rule set."""
+    limit: Text
+    """Its threshold in FLOPs."""
+    percent: Ratio
+    """Percentage of it that is used."""
+
+
+class ForecastStatus(ApiModel):
+    """Where the run is heading."""
+
+    crosses_at: Time | None = None
+    """When the governing limit would be reached at the present rate."""
+    total: FlopsCount | None = None
+    """FLOPs of the whole plan. Not acted on yet."""
+
+
+class AttemptStatus(ApiModel):
+    """One pod that counted for the run."""
+
+    job_uid: Word = ""
+    """UID of the workload that the pod belonged to."""
+    pod_uid: Word
+    """UID of the pod; the name of its stream in the ledger."""
+    pod: Text = ""
+    """Name of the pod."""
+    cause: Reason = "Started"
+    """Started, Parallel, Retried, Resumed or Recreated."""
+    predecessor: Word = ""
+    """UID of the pod that this one continues."""
+    resumed_from: Text = ""
+    """The weights that it resumed from. Not acted on yet."""
+    measured: FlopsCount = 0
+    """FLOPs that it is proven to have executed."""
+    upper: FlopsCount = 0
+    """FLOPs that it may have executed."""
+    final: bool = False
+    """Whether its last mark is known, so that nothing more can be counted."""
+    started_at: Time | None = None
+    """When it was first seen."""
+
+
+class HoldStatus(ApiModel):
+    """One workload that is held; the API server refuses its pods meanwhile."""
+
+    workload: Text
+    """The workload, as apiVersion/Kind/name: batch/v1/Job/support-sft."""
+    uid: Word = ""
+    """UID of the workload."""
+    by: Text = "flopguard"
+    """Who holds it."""
+    reason: Reason
+    """Why, as a documented constant."""
+    since: Time
+    """Since when."""
+    message: Sentence
+    """Why, in a sentence that also says what to do; the API server's lock quotes it."""
+
+
+class RollbackStatus(ApiModel):
+    """The weights to go back to. Not acted on yet."""
+
+    path: Text = ""
+    """Where they are."""
+    step: Whole = 0
+    """The optimizer step that they were saved at."""
+    flops: FlopsCount = 0
+    """FLOPs that were spent up to them."""
+
+
+class LedgerStatus(ApiModel):
+    """The signed tree head of the ledger that this status was made from."""
+
+    size: Whole
+    """Number of entries."""
+    root_hash: Annotated[str, Field(max_length=64)]
+    """RFC 6962 root hash, in base64 or hexadecimal."""
+    key: Text = ""
+    """Name and id of the key that signed the head."""
+
+
+class RunStatus(ApiModel):
+    """What the operator observed."""
+
+    state: Reason | None = None
+    """The conditions in one word: Pending, Metering, Warning, Holding, Held, ..."""
+    model: Text | None = None
+    """Name of the base model, the run's own or the program's."""
+    used_display: Word | None = None
+    """`flops.upper` in short, "3.21e22"."""
+    limit_display: Word | None = None
+    """The limit that is reached first, in short."""
+    percent_display: Word | None = None
+    """Percentage of that limit, "49.99"."""
+    eta: Word | None = None
+    """Time until that limit is reached at the present rate, "2h10m"."""
+    flops: FlopsStatus | None = None
+    """What was counted."""
+    flops_per_second: FlopsCount | None = None
+    """The present rate."""
+    percent_of_budget: Ratio | None = None
+    """Percentage of the budget that is used."""
+    percent_of_threshold: Ratio | None = None
+    """Percentage of the legal threshold that is used."""
+    threshold: ThresholdStatus | None = None
+    """The legal threshold that governs the run."""
+    other_policies: Annotated[
+        tuple[OtherPolicyStatus, ...], Field(max_length=16, json_schema_extra=_ATOMIC)
+    ] = ()
+    """The verdicts of all other policies. Not acted on yet."""
+    forecast: ForecastStatus | None = None
+    """Where the run is heading."""
+    attempts: Annotated[
+        tuple[AttemptStatus, ...],
+        Field(max_length=MAX_ATTEMPTS, json_schema_extra=_ATOMIC),
+    ] = ()
+    """The pods that counted, oldest first; only the newest 100 are kept here (the
+    ledger has them all)."""
+    coverage: Ratio | None = None
+    """Percentage of the run's pods that are metered."""
+    holds: Annotated[
+        tuple[HoldStatus, ...], Field(max_length=MAX_HOLDS, json_schema_extra=_ATOMIC)
+    ] = ()
+    """The workloads that are held. While this is not empty the API server refuses to
+    un-suspend them and to start their pods."""
+    overshoot: FlopsCount | None = None
+    """FLOPs spent above the limit when the last pod of a held workload was gone."""
+    rollback: RollbackStatus | None = None
+    """The weights to go back to. Not acted on yet."""
+    ledger: LedgerStatus | None = None
+    """The tree head that proves these figures."""
+    conditions: Conditions = ()
+    """The state of the run, aspect by aspect."""
+    observed_generation: Whole | None = None
+    """The metadata.generation that this status was made from."""
