@@ -1,0 +1,55 @@
+"""The GPU sampling loop, in a thread of its own: a driver that hangs stalls no mark.
+
+Shell.
+"""
+
+import threading
+import time
+
+from flopguard_sidecar import gpu
+from flopguard_sidecar.gpu import GpuSourceError
+from flopguard_sidecar.logs import Logger
+
+INTERVAL_SECONDS = 5.0
+
+
+class Sampler:
+    """Keeps the last GPU reading; `none` until a source has answered."""
+
+    def __init__(self, dcgm_url: str, log: Logger) -> None:
+        self._dcgm_url = dcgm_url
+        self._log = log
+        self.reading = gpu.NO_GPU
+        self._said = ""
+
+    def start(self) -> None:
+        """Sample until the process ends."""
+        threading.Thread(target=self._run, name="gpu", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            source = gpu.find_source(self._dcgm_url)
+        except GpuSourceError as error:
+            self._say("none", str(error))
+            return
+        while True:
+            self._sample(source)
+            time.sleep(INTERVAL_SECONDS)
+
+    def _sample(self, source: gpu.Source) -> None:
+        try:
+            self.reading = source.sample()
+        except GpuSourceError as error:
+            self.reading = gpu.NO_GPU
+            self._say("none", str(error))
+            return
+        if self.reading.source == "none":
+            self._say("none", "NVML shows no device and FLOPGUARD_DCGM_URL is not set")
+        else:
+            self._say(self.reading.source, f"{len(self.reading.samples)} devices")
+
+    def _say(self, source: str, detail: str) -> None:
+        """Log the source when it changes, not at every sample."""
+        if self._said != source:
+            self._said = source
+            self._log.info("gpu source", source=source, detail=detail)

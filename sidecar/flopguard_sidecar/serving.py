@@ -1,0 +1,210 @@
+"""The sidecar's loop: scan, publish, write the termination log; at SIGTERM once more.
+
+Shell. One snapshot is swapped in whole after each scan, and everything that is
+published comes from it, so no reader ever sees figures fall.
+"""
+
+import asyncio
+import hashlib
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from flopguard_sidecar import final, logs, meter
+from flopguard_sidecar.exposition import PodCollector, State, metrics_page
+from flopguard_sidecar.folder import Folder, Problem, Scan
+from flopguard_sidecar.meter import Mark
+from flopguard_sidecar.sampling import Sampler
+from flopguard_sidecar.server import JSON, METRICS, Answer, Server
+from flopguard_sidecar.termination import TerminationLog
+
+STALE_SECONDS = 30.0
+_MOST_ERRORS = 999_999  # what the final record can say
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line and the environment say.
+
+    Attributes:
+        folder: The folder of pages.
+        pod_uid: Value of the label `pod_uid`.
+        port: Port of the HTTP server; 0 takes a free one.
+        interval_seconds: Pause between two scans.
+        termination_log: The file that the kubelet reads.
+        dcgm_url: The node's dcgm-exporter page, or "".
+    """
+
+    folder: Path
+    pod_uid: str
+    port: int
+    interval_seconds: float
+    termination_log: Path
+    dcgm_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The outcome of one scan; replaced whole, never changed."""
+
+    mark: Mark
+    marks_json: bytes
+    problems: frozenset[Problem]
+    errors: int
+    scanned_at: float
+
+
+class Sidecar:
+    """Carries the marks of one folder; see `run`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._log = logs.configure()
+        self._folder = Folder(settings.folder)
+        self._sampler = Sampler(settings.dcgm_url, self._log)
+        self._termination = self._open_termination_log()
+        self._sequence = 0
+        self._written = b""  # digest of the marks that the termination log holds
+        self._is_failing = False
+        mark = meter.total(())
+        self._snapshot = Snapshot(
+            mark, meter.marks_json(mark), frozenset(), 0, time.monotonic()
+        )
+
+    async def run(self, stop_early: threading.Event) -> None:
+        """Scan and serve until SIGTERM or SIGINT, then write the final record.
+
+        Args:
+            stop_early: Set if the signal came before this function could catch it.
+        """
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        if stop_early.is_set():
+            stop.set()
+        self.scan()
+        self._sampler.start()
+        server = await self._serve()
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.interval_seconds):
+                    await stop.wait()
+            if not stop.is_set():
+                self.scan()
+        self.scan(is_last=True)
+        server.close()
+        self._log.info(
+            "final", pages=len(self._snapshot.mark.pages), sequence=self._sequence
+        )
+
+    def scan(self, *, is_last: bool = False) -> None:
+        """Read the folder, publish what it says, and keep the termination log current.
+
+        A folder that cannot be read leaves the last mark standing, and growing old.
+        """
+        try:
+            self._publish(self._folder.scan())
+            self._is_failing = False
+        except OSError as error:
+            self._warn_once("the folder of pages cannot be read", error)
+            is_last = False  # the last scan is what `final` vouches for
+        self._write_termination_log(is_last=is_last)
+
+    def _publish(self, scan: Scan) -> None:
+        mark = meter.total(scan.pages)
+        before = self._snapshot
+        appeared = scan.problems - before.problems
+        for nonce, problem in sorted(appeared)[:10]:
+            self._log.warning("page problem", nonce=nonce, problem=problem)
+        self._snapshot = Snapshot(
+            mark,
+            before.marks_json if mark == before.mark else meter.marks_json(mark),
+            scan.problems,
+            min(before.errors + len(appeared), _MOST_ERRORS),
+            time.monotonic(),
+        )
+
+    def _write_termination_log(self, *, is_last: bool) -> None:
+        snapshot, mark = self._snapshot, self._snapshot.mark
+        digest = hashlib.sha256(snapshot.marks_json)
+        if self._termination is None or (
+            digest.digest() == self._written and not is_last
+        ):
+            return
+        record = final.FinalRecord(
+            final=is_last,
+            sequence=self._sequence + 1,
+            done=mark.done,
+            begun=mark.begun_total,
+            steps=mark.steps,
+            pages=len(mark.pages),
+            errors=snapshot.errors,
+            digest=digest.hexdigest(),
+        )
+        try:
+            self._termination.write(final.encode(record))
+        except OSError as error:
+            self._warn_once("the termination log cannot be written", error)
+            return
+        self._sequence += 1
+        self._written = digest.digest()
+
+    def _open_termination_log(self) -> TerminationLog | None:
+        path = self._settings.termination_log
+        try:
+            return TerminationLog(path)
+        except OSError as error:
+            self._log.warning(
+                "no termination log: the final record is not kept",
+                path=str(path),
+                error=error.strerror,
+            )
+            return None
+
+    def _warn_once(self, event: str, error: OSError) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            self._log.error(event, error=error.strerror or str(error))
+
+    async def _serve(self) -> Server:
+        """Start the HTTP server; without one, the termination log still carries."""
+        page = metrics_page(PodCollector(self._settings.pod_uid, self._state))
+        server = Server(
+            {
+                "/metrics": lambda: Answer(page(), METRICS),
+                "/marks": lambda: Answer(self._snapshot.marks_json, JSON),
+                "/healthz": self._healthz,
+            }
+        )
+        try:
+            port = await server.start(self._settings.port)
+        except OSError as error:
+            self._log.error(
+                "the port is taken: no /metrics and no /marks",
+                port=self._settings.port,
+                error=error.strerror,
+            )
+            return server
+        self._log.info("serving", port=port, folder=str(self._settings.folder))
+        return server
+
+    def _state(self) -> State:
+        snapshot = self._snapshot
+        age = time.monotonic() - snapshot.scanned_at
+        return State(snapshot.mark, snapshot.errors, age, self._sampler.reading)
+
+    def _healthz(self) -> Answer:
+        age = self._state().age_seconds
+        if age > STALE_SECONDS:
+            text = f"the pages were last read {age:.0f} s ago\n"
+            return Answer(text.encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return Answer(b"ok\n")
+
+
+def serve(settings: Settings, stop_early: threading.Event) -> None:
+    """Run the sidecar until SIGTERM."""
+    asyncio.run(Sidecar(settings).run(stop_early))
