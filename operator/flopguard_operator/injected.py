@@ -1,0 +1,122 @@
+"""Build what injection adds to a pod: one volume, one mount, two init containers.
+
+Every container passes restricted Pod Security by itself, whatever the pod's own
+security context says. Pure.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from flopguard_operator import naming
+from flopguard_operator.observed import Raw, at, items
+
+USER = 65532  # the customary "nonroot" of images without a user of their own
+# Requests are small: injection happens after a queue has counted the pod template.
+_ELASTIC = {
+    "requests": {"cpu": "10m", "memory": "64Mi"},
+    "limits": {"cpu": "500m", "memory": "128Mi"},
+}
+_FIXED = {
+    "requests": {"cpu": "100m", "memory": "128Mi"},
+    "limits": {"cpu": "100m", "memory": "128Mi"},
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where the injected containers come from.
+
+    The image must be pullable with the pull secrets of the user's pod: nothing is
+    added to those.
+    """
+
+    sidecar: str
+    pull_policy: str = "IfNotPresent"
+
+
+def volume() -> dict[str, Any]:
+    """Return the volume that carries the hook in and the pages out."""
+    # A full volume stops the pages, never the training; 256Mi is 4,000 processes.
+    return {"name": naming.VOLUME, "emptyDir": {"sizeLimit": "256Mi"}}
+
+
+def mount() -> dict[str, Any]:
+    """Return the mount of that volume, the same in every container."""
+    return {"name": naming.VOLUME, "mountPath": naming.MOUNT_PATH}
+
+
+def install(pod: Raw, images: Images) -> dict[str, Any]:
+    """Return the init container that copies the hook into the volume."""
+    return {
+        "name": naming.INSTALL_CONTAINER,
+        "image": images.sidecar,
+        "imagePullPolicy": images.pull_policy,
+        "args": ["install", naming.HOOK_PATH],
+        "resources": _resources(pod),
+        "securityContext": _security_context(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [mount()],
+    }
+
+
+def sidecar(pod: Raw, images: Images) -> dict[str, Any]:
+    """Return the native sidecar that carries the pages out of the pod.
+
+    No probe: readiness of a sidecar counts for the pod, and a restart for want of
+    liveness would gain nothing, since all of its state is in the volume.
+    """
+    pod_uid = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}
+    return {
+        "name": naming.SIDECAR_CONTAINER,
+        "image": images.sidecar,
+        "imagePullPolicy": images.pull_policy,
+        "restartPolicy": "Always",
+        "args": ["serve"],
+        "env": [
+            {"name": "FLOPGUARD_DIR", "value": naming.PAGES_PATH},
+            {"name": "FLOPGUARD_POD_UID", "valueFrom": pod_uid},
+            # Else a Service called "flopguard" beside the pod would set it to a URL.
+            {"name": "FLOPGUARD_PORT", "value": str(naming.SIDECAR_PORT)},
+        ],
+        "ports": [
+            {
+                "name": naming.SIDECAR_PORT_NAME,
+                "containerPort": naming.SIDECAR_PORT,
+                "protocol": "TCP",
+            }
+        ],
+        "resources": _resources(pod),
+        "securityContext": _security_context(),
+        # The termination log is the last mark's way out, so never the container's log.
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [mount()],
+    }
+
+
+def _resources(pod: Raw) -> dict[str, Any]:
+    """Return requests and limits that leave the pod's class of service as it was.
+
+    A Guaranteed pod (exclusive CPUs!) stays one only if every container requests what
+    it is limited to. Where the pod has resources as a whole, a container that adds
+    its own could exceed them and the API server would refuse the pod.
+    """
+    if at(pod, "spec", "resources"):
+        return {}
+    theirs = [*items(pod, "spec", "initContainers"), *items(pod, "spec", "containers")]
+    limits = [at(container, "resources", "limits") for container in theirs]
+    bounded = all(at(each, "cpu") and at(each, "memory") for each in limits)
+    return _FIXED if bounded else _ELASTIC
+
+
+def _security_context() -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "runAsGroup": USER,
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
