@@ -86,9 +86,16 @@ lint: install ## ruff, mypy, import contracts, Python 3.9 syntax of the hook
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/python -m flopguard_operator.api.crd --check .
 	@$(BIN)/lint-imports
 	@$(BIN)/vermin --quiet --no-tips --target=3.9- --violations sidecar/flopguard_hook
 
 .PHONY: format
 format: install ## Format the sources
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .
+
+## Generated files
+
+.PHONY: crds
+crds: install ## Write crds/ and the chart's copy from the API's models
+	@$(BIN)/python -m flopguard_operator.api.crd .

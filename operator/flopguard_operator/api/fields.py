@@ -147,11 +147,15 @@ Percents = Annotated[
     tuple[Percent, ...],
     Field(max_length=10, json_schema_extra={LIST_TYPE: "atomic"}),
 ]
-Ratio = Annotated[str, Field(max_length=24, pattern=r"^[0-9]+(\.[0-9]+)?$")]
+Ratio = Annotated[str, Field(max_length=64, pattern=r"^[0-9]+(\.[0-9]+)?$")]
 """A percentage as text, "49.99": the API has no floats."""
 
 Whole = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
 """A whole number that every JSON reader keeps."""
+
+_ONE_LINE = r"^[^\x00-\x1f\x7f]+$"  # it is quoted in events and annotations
+Line = Annotated[str, Field(max_length=253, pattern=_ONE_LINE)]
+"""Free text on one line."""
 
 Word = Annotated[str, Field(max_length=63)]
 Text = Annotated[str, Field(max_length=253)]

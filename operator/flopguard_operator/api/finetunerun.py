@@ -13,6 +13,7 @@ from flopguard_operator.api.fields import (
     CEL,
     ApiModel,
     Flops,
+    Line,
     Name,
     Percents,
     rule,
@@ -56,7 +57,7 @@ class BaseModelSpec(ApiModel):
         }
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
+    name: Line
     """Name of the base model, such as meta-llama/Llama-3.1-70B. Frozen once FLOPs are
     counted: the figures may be revised, the model may not be another one."""
     pretraining_flops: Flops | None = None
@@ -65,7 +66,7 @@ class BaseModelSpec(ApiModel):
     limit then applies."""
     pretraining_flops_high: Flops | None = None
     """Upper estimate of the same figure. Shown, never compared. Not acted on yet."""
-    source: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    source: Line | None = None
     """Where the figure comes from: model card and table, paper, a letter."""
     systemic_risk: pydantic.StrictBool = False
     """Whether the base model is a general-purpose AI model with systemic risk."""
@@ -118,7 +119,7 @@ class ThresholdSpec(ApiModel):
 
     warn_at_percent: Percents = (20, 50, 80)
     """Percentages of the threshold at which to warn."""
-    hold_at_percent: Annotated[int, Field(strict=True, ge=1, le=1000)] = 95
+    hold_at_percent: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 95
     """Percentage of the threshold at which the run is held. Raise it (or set onApproach
     to Annotate) to let a held run go on; the ledger records who is let pass."""
     on_approach: Literal["Suspend", "Annotate", "Nothing"] = "Suspend"
