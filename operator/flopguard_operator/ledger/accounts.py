@@ -1,0 +1,139 @@
+"""Fold ledger entries into what is known of each run.
+
+The operator keeps this fold as its live state and the verifier replays it, so both hold
+a run to the same totals. Settlements merge by maximum: repeated or re-ordered ones
+change nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from flopguard_operator.ledger.entries import (
+    AttemptOpened,
+    Crossing,
+    Entry,
+    Event,
+    HoldProven,
+    HoldReleased,
+    HoldSet,
+    RunRef,
+    Settlement,
+    TermsSet,
+)
+from flopguard_operator.marks import Mark, merge
+from flopguard_operator.naming import CATEGORIES
+from flopguard_operator.policy.terms import Totals
+from flopguard_operator.policy.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Account:
+    """One run as its ledger entries tell it."""
+
+    ref: RunRef
+    terms_set: TermsSet | None = None
+    streams: Mapping[str, Mark] = field(default_factory=dict)  # by stream
+    attempts: tuple[AttemptOpened, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
+    hold: HoldSet | None = None  # None: not held now
+    proven: HoldProven | None = None  # of the hold, or of the last one if released
+    released: HoldSet | None = None  # the hold that was lifted last
+    releases: int = 0
+    attempts_at_release: int = 0  # how many attempts were open at the last release
+
+    @property
+    def hold_reason(self) -> str:
+        """Why the run is held; "" while it is not."""
+        return self.hold.reason if self.hold else ""
+
+
+def apply(account: Account, event: Event) -> Account:
+    """Return the account after one more event of its run."""
+    match event:
+        case TermsSet():
+            account = replace(account, terms_set=event)
+        case AttemptOpened():
+            account = replace(account, attempts=(*account.attempts, event))
+        case Settlement():
+            account = observe(account, mark_of(event))
+        case Crossing():
+            account = replace(account, crossings=(*account.crossings, event))
+        case HoldSet():
+            account = replace(account, hold=event, proven=None)
+        case HoldProven():
+            account = replace(account, proven=event)
+        case HoldReleased():
+            account = replace(
+                account,
+                hold=None,
+                released=account.hold,
+                releases=account.releases + 1,
+                attempts_at_release=len(account.attempts),
+            )
+    return account
+
+
+def observe(account: Account, mark: Mark) -> Account:
+    """Return the account with a mark merged into its stream."""
+    before = account.streams.get(mark.stream, Mark(mark.stream))
+    return replace(
+        account, streams={**account.streams, mark.stream: merge(before, mark)}
+    )
+
+
+def fold(entries: Iterable[Entry]) -> dict[str, Account]:
+    """Return the account of every run, by run UID."""
+    accounts: dict[str, Account] = {}
+    for entry in entries:
+        ref = entry.event.run
+        account = accounts.get(ref.uid, Account(ref))
+        accounts[ref.uid] = apply(account, entry.event)
+    return accounts
+
+
+def totals(account: Account) -> Totals:
+    """Return the FLOPs of a run: the sum of the marks of its streams."""
+    marks = account.streams.values()
+    return Totals(
+        done={
+            category: sum(mark.done.get(category, 0) for mark in marks)
+            for category in CATEGORIES
+        },
+        begun=sum(max(mark.begun, mark.measured) for mark in marks),
+    )
+
+
+def mark_of(settlement: Settlement) -> Mark:
+    """Return the mark that a settlement records."""
+    return Mark(
+        stream=settlement.stream,
+        done=settlement.done,
+        begun=settlement.begun,
+        steps=settlement.steps,
+        pages=settlement.pages,
+        source=settlement.source,
+        final=settlement.final,
+    )
+
+
+def due(account: Account, verdicts: Iterable[Verdict]) -> Iterator[Crossing]:
+    """Yield a crossing for each verdict that the account does not record yet.
+
+    A line is told apart by its action, reason, percentage and exact limit: a raised
+    budget has lines of its own.
+    """
+    known = {(c.action, c.reason, c.percent, c.limit) for c in account.crossings}
+    total = totals(account)
+    for verdict in verdicts:
+        limit = str(verdict.limit)
+        if (verdict.action, verdict.reason, verdict.percent, limit) not in known:
+            yield Crossing(
+                run=account.ref,
+                action=verdict.action,
+                reason=verdict.reason,
+                percent=verdict.percent,
+                limit=limit,
+                measured=total.measured,
+                upper=total.upper,
+                message=verdict.message,
+            )
