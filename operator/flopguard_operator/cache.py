@@ -5,6 +5,7 @@ has settled it: its last state carries the sidecar's final record.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flopguard_operator.observed import Job, Pod, Raw, job, pod, text
@@ -19,6 +20,8 @@ class Cache:
     jobs: dict[tuple[str, str], Job] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the first listing of all resources is in."""
 
     def see_run(self, kind: str | None, raw: Raw) -> None:
         """Take in a watch event of a FineTuneRun."""
@@ -54,16 +57,17 @@ class Cache:
     def see_pod(self, kind: str | None, raw: Raw) -> None:
         """Take in a watch event of an injected pod; its end wakes the cycle."""
         seen = pod(raw, gone=kind == "DELETED")
-        if seen.gone and seen.uid not in self.pods and not seen.last_words:
-            return
+        if not seen.run_label:
+            return  # not injected, whoever sent it
         self.pods[seen.uid] = seen
         if seen.gone or seen.ended:
             self.wake.set()
 
-    def forget_gone_pods(self) -> None:
-        """Drop the pods that are deleted; call it once their marks are settled."""
-        for uid in [uid for uid, seen in self.pods.items() if seen.gone]:
-            del self.pods[uid]
+    def forget_gone_pods(self, settled: Mapping[str, Pod]) -> None:
+        """Drop the deleted pods among those that a cycle has settled."""
+        for uid, seen in settled.items():
+            if seen.gone and self.pods.get(uid) is seen:
+                del self.pods[uid]
 
 
 def _same_demand(before: Raw, after: Raw) -> bool:

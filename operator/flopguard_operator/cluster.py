@@ -53,15 +53,17 @@ class Cluster:
     """The few calls that the operator and the webhook make."""
 
     def __init__(self, kubeconfig: str | None = None) -> None:
+        # The client's types say that anything may be None and refuse plain manifests.
+        config: Any = kubernetes.config
         if kubeconfig:
-            kubernetes.config.load_kube_config(config_file=kubeconfig)
+            config.load_kube_config(config_file=kubeconfig)
         else:
-            kubernetes.config.load_incluster_config()
-        self._client = kubernetes.client.ApiClient()
-        self._custom = kubernetes.client.CustomObjectsApi(self._client)
-        self._core = kubernetes.client.CoreV1Api(self._client)
-        self._batch = kubernetes.client.BatchV1Api(self._client)
-        self._admission = kubernetes.client.AdmissionregistrationV1Api(self._client)
+            config.load_incluster_config()
+        client = kubernetes.client.ApiClient()
+        self._custom: Any = kubernetes.client.CustomObjectsApi(client)
+        self._core: Any = kubernetes.client.CoreV1Api(client)
+        self._batch: Any = kubernetes.client.BatchV1Api(client)
+        self._admission: Any = kubernetes.client.AdmissionregistrationV1Api(client)
 
     @_translated
     def cluster_uid(self) -> str:
@@ -99,7 +101,7 @@ class Cluster:
             if error.status == HTTPStatus.NOT_FOUND:
                 return True
             raise
-        return space.metadata.deletion_timestamp is not None
+        return bool(space.metadata.deletion_timestamp)
 
     @_translated
     def patch_run_status(self, namespace: str, name: str, status: Patch) -> None:

@@ -5,40 +5,55 @@ finalizer; the cycle is level-triggered and works from the cache alone.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import kopf
 
 from flopguard_operator import naming
 from flopguard_operator.cache import Cache
+from flopguard_operator.observed import Raw
 
 RUNS = (naming.GROUP, naming.VERSION, naming.RUN_PLURAL)
 PROGRAMS = (naming.GROUP, naming.VERSION, naming.PROGRAM_PLURAL)
+JOBS = ("batch", "v1", "jobs")
+PODS = ("", "v1", "pods")
 
 
 def registry(cache: Cache) -> kopf.OperatorRegistry:
-    """Return kopf's registry with one event handler per watched resource."""
+    """Return kopf's registry: each watched resource feeds its part of the cache.
+
+    Each is an index as well as an event handler: kopf runs the indexes over the first
+    listing of all resources before it calls any handler, so the first handler call
+    tells that the cache is complete.
+    """
     handlers = kopf.OperatorRegistry()
-
-    @kopf.on.event(*RUNS, registry=handlers)
-    def run_seen(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
-        cache.see_run(type, dict(body))
-
-    @kopf.on.event(*PROGRAMS, registry=handlers)
-    def program_seen(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
-        cache.see_program(type, dict(body))
-
-    @kopf.on.event("batch", "v1", "jobs", registry=handlers)
-    def job_seen(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
-        cache.see_job(type, dict(body))
-
-    @kopf.on.event(
-        "", "v1", "pods", labels={naming.RUN_LABEL: kopf.PRESENT}, registry=handlers
-    )
-    def pod_seen(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
-        cache.see_pod(type, dict(body))
-
+    for resource, see in (
+        (RUNS, cache.see_run),
+        (PROGRAMS, cache.see_program),
+        (JOBS, cache.see_job),
+        (PODS, cache.see_pod),
+    ):
+        listed, changed = _feed(cache, see)
+        index = resource[-1]
+        kopf.index(*resource, id=index, registry=handlers)(listed)
+        kopf.on.event(*resource, registry=handlers)(changed)
     return handlers
+
+
+def _feed(
+    cache: Cache, see: Callable[[str | None, Raw], None]
+) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Return the index function and the event handler of one resource."""
+
+    def listed(body: kopf.Body, **_: Any) -> None:
+        see(None, dict(body))
+
+    def changed(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
+        see(type, dict(body))
+        cache.complete.set()
+
+    return listed, changed
 
 
 def settings() -> kopf.OperatorSettings:
@@ -48,7 +63,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.server_timeout = 300
     chosen.watching.client_timeout = 310
     chosen.watching.connect_timeout = 30
-    chosen.watching.label_selectors["", "v1", "pods"] = naming.RUN_LABEL
+    chosen.watching.label_selectors[PODS] = naming.RUN_LABEL
     return chosen
 
 

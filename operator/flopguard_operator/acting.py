@@ -1,0 +1,180 @@
+"""Act on what the ledger says: publish the status, hold or release, tell people.
+
+The last of the cycle's three steps, and level-triggered: everything is derived from the
+account and the object as last seen, so a call that failed is made again next cycle. The
+order matters: status before workload, since the API server's lock reads the status.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import structlog
+
+from flopguard_operator import naming, status
+from flopguard_operator.cluster import Cluster, ClusterError
+from flopguard_operator.flops import display
+from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.entries import (
+    Crossing,
+    Event,
+    HoldProven,
+    HoldReleased,
+    HoldSet,
+)
+from flopguard_operator.observed import Job, Raw, at
+from flopguard_operator.settling import Plan, RunView
+from flopguard_operator.workloads import job as jobs
+
+RELEASE_TRIES: Final = 8
+RELEASE_PAUSE_SECONDS: Final = 0.5
+
+_log = structlog.get_logger()
+
+
+async def call(what: str, function: Callable[..., Any], *args: Any) -> bool:
+    """Make one call to the cluster in a thread; say so in the log if it failed."""
+    try:
+        await asyncio.to_thread(function, *args)
+    except ClusterError as error:
+        if error.status != 404:  # noqa: PLR2004 - the object is gone: nothing to do
+            _log.warning("call failed", call=what, status=error.status, why=str(error))
+        return False
+    return True
+
+
+async def publish(cluster: Cluster, raw: Raw, wanted: dict[str, Any]) -> bool:
+    """Write the status if it differs from the object's; return whether it is there."""
+    current = at(raw, "status") or {}
+    # A field that is None here and absent there is the same: nothing to remove.
+    changed = {
+        key: value
+        for key, value in wanted.items()
+        if current.get(key) != value and not (value is None and key not in current)
+    }
+    if not changed.keys() - {"ledger"}:
+        return True  # another run's entries moved the head: no reason to write
+    ref = raw["metadata"]
+    return await call(
+        "status", cluster.patch_run_status, ref["namespace"], ref["name"], changed
+    )
+
+
+async def keep_finalizer(cluster: Cluster, raw: Raw, *, held: bool) -> None:
+    """Make deleting a held run wait for its release, and let any other go."""
+    present = list(at(raw, "metadata", "finalizers") or [])
+    wanted = [name for name in present if name != naming.HOLD_FINALIZER]
+    deleting = at(raw, "metadata", "deletionTimestamp") is not None
+    if held and (not deleting or naming.HOLD_FINALIZER in present):
+        wanted.append(naming.HOLD_FINALIZER)  # none can be added once deletion began
+    if sorted(wanted) != sorted(present):
+        ref = raw["metadata"]
+        await call(
+            "finalizers", cluster.set_finalizers, ref["namespace"], ref["name"], wanted
+        )
+
+
+async def on_workload(
+    cluster: Cluster, view: RunView, account: Account, plan: Plan
+) -> None:
+    """Hold, release or annotate the run's Job, whichever its account asks for."""
+    job = view.job
+    if job is None or jobs.finished(job):
+        return
+    if account.hold is not None:
+        await _hold(cluster, job, account.hold, _notes(view, plan, _held_state))
+    elif account.released is not None and jobs.held_by_us(job):
+        await _release(cluster, job, _notes(view, plan, _running_state))
+    elif plan.verdicts or job.state_annotation:
+        notes = _notes(view, plan, _running_state)
+        if job.annotations.get(naming.REASON_ANNOTATION) != notes.reason:
+            patch = jobs.annotate(notes)
+            await call("annotate", cluster.patch_job, job.namespace, job.name, patch)
+
+
+def _held_state(_: Plan) -> str:
+    return jobs.HELD
+
+
+def _running_state(plan: Plan) -> str:
+    return jobs.WARNED if status.headline(plan.verdicts) else jobs.RUNNING
+
+
+def _notes(view: RunView, plan: Plan, state: Callable[[Plan], str]) -> jobs.Notes:
+    found = plan.hold or status.headline(plan.verdicts)
+    return jobs.Notes(
+        state=state(plan),
+        used=display(plan.totals.upper),
+        limit=display(found.limit if found else status.nearest_limit(view)),
+        reason=f"{found.reason} at {found.percent} %" if found else "",
+    )
+
+
+async def _hold(cluster: Cluster, job: Job, hold: HoldSet, notes: jobs.Notes) -> None:
+    as_found = hold.already_suspended and job.uid == hold.workload_uid
+    state = jobs.HELD_AS_FOUND if as_found else jobs.HELD
+    if jobs.is_suspended(job) and job.state_annotation == state:
+        return
+    patch = jobs.hold(jobs.Notes(state, notes.used, notes.limit, notes.reason))
+    if await call("suspend", cluster.patch_job, job.namespace, job.name, patch):
+        _log.info("suspended", namespace=job.namespace, job=job.name)
+
+
+async def _release(cluster: Cluster, job: Job, notes: jobs.Notes) -> None:
+    """Un-suspend; the API server's lock may still see the old status for a moment."""
+    patch = jobs.release(notes)
+    for _ in range(RELEASE_TRIES):
+        if await call("release", cluster.patch_job, job.namespace, job.name, patch):
+            _log.info("released", namespace=job.namespace, job=job.name)
+            return
+        await asyncio.sleep(RELEASE_PAUSE_SECONDS)
+
+
+async def tell(cluster: Cluster, view: RunView, events: Iterable[Event]) -> None:
+    """Write a Kubernetes Event on the run and on its Job for what people must know."""
+    for event in events:
+        said = _sentence(event)
+        if said is None:
+            continue
+        kind, reason, message = said
+        _log.info("event", run=view.ref.name, reason=reason, message=message)
+        for target in _targets(view):
+            await call("event", cluster.event, target, kind, reason, message)
+
+
+def _targets(view: RunView) -> list[dict[str, str]]:
+    ref = view.ref
+    run = {
+        "apiVersion": naming.API_VERSION,
+        "kind": naming.RUN_KIND,
+        "namespace": ref.namespace,
+        "name": ref.name,
+        "uid": ref.uid,
+    }
+    if view.job is None:
+        return [run]
+    job = {"apiVersion": "batch/v1", "kind": "Job", "namespace": ref.namespace}
+    return [run, {**job, "name": view.job.name, "uid": view.job.uid}]
+
+
+def _sentence(event: Event) -> tuple[str, str, str] | None:
+    """Return (type, reason, message) of the Event to write; None for none."""
+    match event:
+        case Crossing():
+            return "Warning", event.reason, event.message
+        case HoldSet():
+            message = (
+                "FineTuneRun {0.name} suspends this workload ({1}); the API server "
+                "refuses its pods until the run is released."
+            )
+            return "Warning", "HoldSet", message.format(event.run, event.reason)
+        case HoldProven():
+            message = (
+                f"All pods are gone. {display(event.upper)} FLOPs were used, "
+                f"{display(event.overshoot)} of them above the limit."
+            )
+            return "Normal", "HoldProven", message
+        case HoldReleased():
+            return "Normal", "HoldReleased", f"The hold is lifted: {event.reason}."
+        case _:
+            return None

@@ -1,0 +1,125 @@
+"""Keep the ledger's fold and the high-water marks in memory, in step with the store.
+
+All store calls run on one dedicated thread. Whatever goes wrong there, the next cycle
+loads the store anew and decides from what is durable.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from flopguard_operator.ledger.accounts import Account, apply
+from flopguard_operator.ledger.entries import Entry, Event, HoldSet, RunRef
+from flopguard_operator.ledger.note import Head
+from flopguard_operator.ledger.store import SqliteStore
+from flopguard_operator.marks import Mark, merge
+
+
+def utc_now() -> str:
+    """Return the time for an entry: RFC 3339, UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass
+class Books:
+    """The operator's memory of what is in the ledger."""
+
+    open_store: Callable[[], SqliteStore]
+    accounts: dict[str, Account] = field(default_factory=dict)  # by run UID
+    marks: dict[str, dict[str, Mark]] = field(default_factory=dict)  # by run, stream
+    owner: dict[str, str] = field(default_factory=dict)  # stream → run UID
+    held: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Run UID → when its hold was set: for people, and on the monotonic clock."""
+    head: Head | None = None
+    vkey: str = ""
+    _store: SqliteStore | None = None
+    _loaded: bool = False
+    _thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ledger")
+    )
+
+    async def load(self) -> None:
+        """Read the store, unless the memory is already in step with it.
+
+        Raises:
+            LedgerError: the file is not this ledger, or older than known.
+            LedgerUnavailableError: it cannot be read now.
+        """
+        if not self._loaded:
+            await self._in_thread(self._load)
+
+    def raise_mark(self, run_uid: str, mark: Mark) -> Mark | None:
+        """Return a stream's new high-water mark if `mark` raises it, else None.
+
+        A stream belongs to the run that counted it first.
+        """
+        if self.owner.setdefault(mark.stream, run_uid) != run_uid:
+            return None
+        before = self.marks.get(run_uid, {}).get(mark.stream, Mark(mark.stream))
+        after = merge(before, mark)
+        return None if after == before else after
+
+    async def commit(
+        self, events: Sequence[Event], marks: Sequence[tuple[str, Mark]]
+    ) -> None:
+        """Make events and marks durable, then take them into the memory.
+
+        Raises:
+            LedgerError, LedgerUnavailableError: nothing was taken in.
+        """
+        self._loaded = False  # until the commit is known to have happened
+        await self._in_thread(self._commit, events, marks, utc_now())
+        self._loaded = True
+
+    async def close(self) -> None:
+        """Close the store."""
+        if self._store is not None:
+            await self._in_thread(self._store.close)
+        self._thread.shutdown()
+
+    async def _in_thread(self, function: Callable[..., None], *args: object) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, function, *args)
+
+    def _load(self) -> None:
+        if self._store is None:
+            self._store = self.open_store()
+        loaded = self._store.load()
+        self.accounts, self.held = {}, {}
+        for entry in loaded.entries:
+            self._take(entry)
+        self.marks = {run: dict(marks) for run, marks in loaded.marks.items()}
+        self.owner = {s: run for run, marks in self.marks.items() for s in marks}
+        self.head, self.vkey = loaded.head, self._store.vkey
+        self._loaded = True
+
+    def _commit(
+        self, events: Sequence[Event], marks: Sequence[tuple[str, Mark]], at: str
+    ) -> None:
+        if self._store is None:
+            self._store = self.open_store()
+        self.head = self._store.commit(events, marks, at)
+        for event in events:
+            self._take(Entry(index=0, at=at, event=event))
+        for run_uid, mark in marks:
+            self.marks.setdefault(run_uid, {})[mark.stream] = mark
+
+    def _take(self, entry: Entry) -> None:
+        ref = entry.event.run
+        account = self.accounts.get(ref.uid, Account(ref))
+        self.accounts[ref.uid] = apply(account, entry.event)
+        if isinstance(entry.event, HoldSet):
+            since = datetime.fromisoformat(entry.at)
+            ago = (datetime.now(UTC) - since).total_seconds()
+            self.held[ref.uid] = (entry.at, time.monotonic() - max(0.0, ago))
+
+    def account(self, ref: RunRef) -> Account:
+        """Return a run's account; an empty one if the ledger does not know it."""
+        return self.accounts.get(ref.uid, Account(ref))
+
+    def of_run(self, run_uid: str) -> Mapping[str, Mark]:
+        """Return the high-water marks of a run's streams."""
+        return self.marks.get(run_uid, {})

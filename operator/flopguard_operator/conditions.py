@@ -1,0 +1,186 @@
+"""Build the conditions of a run: what is the matter, why, and what to do about it.
+
+All of them are set at the first visit, so that a missing one never has to be guessed.
+Reasons of verdicts are in `policy.reasons`; those of conditions are listed here.
+Shape and merging: Kubernetes API conventions, "Typical status properties".
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flopguard_operator.flops import display
+from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.marks import Mark
+from flopguard_operator.policy import reasons
+from flopguard_operator.policy.verdict import HOLD
+from flopguard_operator.settling import Plan, RunView
+
+SPEC_VALID = "SpecValid"
+"""The spec can be read and judged; False with `SpecInvalid` otherwise."""
+WORKLOAD_FOUND = "WorkloadFound"
+"""The workload that the run names exists; False with `WorkloadNotFound`."""
+WORKLOAD_CONFLICT = "WorkloadConflict"
+"""True when an older run claims the same workload: this one meters nothing."""
+BASE_MODEL_KNOWN = "BaseModelKnown"
+"""A pre-training figure is given; False with `BaseModelUnknown`: 3.3e22 governs."""
+METERING_INCOMPLETE = "MeteringIncomplete"
+"""True when pods of the workload run without the meter."""
+PROMETHEUS_AVAILABLE = "PrometheusAvailable"
+"""Prometheus answers; while False, marks are read from the sidecars directly."""
+LEDGER_AVAILABLE = "LedgerAvailable"
+"""Entries can be appended; while False nothing new is decided, holds stay in force."""
+BUDGET_ABOVE_THRESHOLD = "BudgetAboveThreshold"
+"""True when the budget is not below the governing legal threshold."""
+WARNED = "Warned"
+"""True when a warning line of budget or threshold is reached."""
+HELD = "Held"
+"""True once the workload is held and all of its pods are gone."""
+
+ALL_WELL = "AsExpected"
+TRUE, FALSE = "True", "False"
+
+NOT_REACHED = "BelowAllLines"
+HOLDING = "PodsTerminating"
+
+
+WARNINGS = (
+    reasons.BUDGET_WARNING,
+    reasons.THRESHOLD_WARNING,
+    reasons.BUDGET_EXCEEDED,
+    reasons.THRESHOLD_APPROACHED,
+    reasons.THRESHOLD_EXCEEDED,
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One aspect of a run, with a status of "True" or "False"."""
+
+    type: str
+    status: str
+    reason: str = ALL_WELL
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a status says beside the run's own account."""
+
+    now: str  # RFC 3339, UTC, seconds
+    prometheus: Condition
+    ledger: Condition
+    head: Mapping[str, Any] | None  # LedgerStatus in its wire form
+    flops_per_second: int
+    unmetered_pods: int
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+    held_since: str = ""
+
+
+def merged(
+    before: Iterable[Mapping[str, Any]],
+    conditions: Iterable[Condition],
+    *,
+    generation: int,
+    now: str,
+) -> list[dict[str, Any]]:
+    """Return the wire form; a transition time changes only when a status does.
+
+    Args:
+        before: the conditions on the object, for their transition times.
+        conditions: the present ones, at most one per type.
+        generation: metadata.generation that they were made from.
+        now: RFC 3339, UTC.
+    """
+    known = {str(one.get("type")): one for one in before}
+    result = []
+    for one in conditions:
+        old = known.get(one.type, {})
+        same = old.get("status") == one.status and old.get("lastTransitionTime")
+        result.append(
+            {
+                "type": one.type,
+                "status": one.status,
+                "reason": one.reason,
+                "message": one.message,
+                "lastTransitionTime": old["lastTransitionTime"] if same else now,
+                "observedGeneration": generation,
+            }
+        )
+    return result
+
+
+def of_run(
+    view: RunView, account: Account, plan: Plan, around: Surroundings
+) -> list[Condition]:
+    """Return all conditions of a run that could be read and judged."""
+    return [
+        Condition(SPEC_VALID, TRUE),
+        _workload_found(view),
+        Condition(WORKLOAD_CONFLICT, FALSE),
+        _base_model(view),
+        _metering(view, around),
+        around.prometheus,
+        around.ledger,
+        _of_verdicts(BUDGET_ABOVE_THRESHOLD, plan, (reasons.BUDGET_ABOVE_THRESHOLD,)),
+        _of_verdicts(WARNED, plan, WARNINGS),
+        _held(account, plan),
+    ]
+
+
+def _workload_found(view: RunView) -> Condition:
+    if view.job is not None:
+        return Condition(WORKLOAD_FOUND, TRUE)
+    name = view.workload.rsplit("/", 1)[-1]
+    message = (
+        f'There is no Job "{name}" in namespace {view.ref.namespace}. Apply it, or '
+        f"correct speworkload.name; metering starts with its first pod."
+    )
+    return Condition(WORKLOAD_FOUND, FALSE, "WorkloadNotFound", message)
+
+
+def _base_model(view: RunView) -> Condition:
+    if view.terms.base.pretraining_flops is not None:
+        return Condition(BASE_MODEL_KNOWN, TRUE)
+    name = view.terms.base.name or "the base model"
+    message = (
+        f"The pre-training compute of {name} is not known here, so the limit for "
+        f"unknown bases governs ({display(view.governing.limit)} FLOPs). If its "
+        f"provider disclosed a figure, give spebaseModel.pretrainingFlops and source."
+    )
+    return Condition(BASE_MODEL_KNOWN, FALSE, "BaseModelUnknown", message)
+
+
+def _metering(view: RunView, around: Surroundings) -> Condition:
+    count = around.unmetered_pods
+    if not count:
+        return Condition(METERING_INCOMPLETE, FALSE)
+    name = view.workload.rsplit("/", 1)[-1]
+    message = (
+        f"{count} pod(s) of Job {name} run without the meter: they started before this "
+        f"FineTuneRun was there, or the webhook was down. Their FLOPs are not counted. "
+        f"Delete them (kubectl -n {view.ref.namespace} delete pod -l "
+        f"batch.kubernetes.io/job-name={name}); the Job starts metered ones."
+    )
+    return Condition(METERING_INCOMPLETE, TRUE, "PodsNotInjected", message)
+
+
+def _of_verdicts(kind: str, plan: Plan, wanted: tuple[str, ...]) -> Condition:
+    """Return the condition for the gravest verdict among `wanted`."""
+    found = [v for v in plan.verdicts if v.reason in wanted]
+    if not found:
+        return Condition(kind, FALSE, NOT_REACHED)
+    gravest = max(found, key=lambda v: (v.action == HOLD, v.percent))
+    return Condition(kind, TRUE, gravest.reason, gravest.message)
+
+
+def _held(account: Account, plan: Plan) -> Condition:
+    if account.hold is None:
+        return Condition(HELD, FALSE, NOT_REACHED)
+    message = plan.hold.message if plan.hold else ""
+    if account.proven is None:
+        waiting = f"Waiting for the pods to end. {message}"
+        return Condition(HELD, FALSE, HOLDING, waiting)
+    over = display(account.proven.overshoot)
+    proven = f"{message} All pods are gone; {over} FLOPs were spent above the limit."
+    return Condition(HELD, TRUE, account.hold.reason, proven)

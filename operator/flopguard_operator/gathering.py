@@ -1,0 +1,195 @@
+"""Gather what a cycle needs to know: the runs with their pods, and the newest marks.
+
+The first of the cycle's three steps (gather, decide, act). It asks Prometheus once for
+all pods; where Prometheus is not there, it asks the sidecars. Nothing is decided here.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from flopguard_operator import binding, finalrecord, naming, prometheus, sidecars
+from flopguard_operator import conditions as c
+from flopguard_operator.api import resolve
+from flopguard_operator.api.fields import SpecError, read
+from flopguard_operator.api.finetunerun import RunSpec
+from flopguard_operator.api.program import ProgramSpec
+from flopguard_operator.cache import Cache
+from flopguard_operator.cluster import Cluster
+from flopguard_operator.conditions import Condition
+from flopguard_operator.ledger.entries import RunRef
+from flopguard_operator.marks import Mark, merge
+from flopguard_operator.observed import Pod, Raw, at, text
+from flopguard_operator.policy.rules import PolicyError, governing
+from flopguard_operator.settling import RunView
+from flopguard_operator.workloads import job
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A run that cannot be metered, and the condition that says why."""
+
+    raw: Raw
+    condition: Condition
+
+
+def reference(raw: Raw) -> RunRef:
+    """Return which run a raw FineTuneRun is."""
+    return RunRef(
+        uid=text(raw, "metadata", "uid"),
+        namespace=text(raw, "metadata", "namespace"),
+        name=text(raw, "metadata", "name"),
+    )
+
+
+def views(cache: Cache) -> tuple[list[RunView], list[Refused]]:
+    """Return every run of the cache, either ready to be judged or refused."""
+    ready: list[RunView] = []
+    refused: list[Refused] = []
+    pods = _pods_by_run(cache)
+    for uid, raw in sorted(cache.runs.items()):
+        elder = _elder(raw, cache.runs.values())
+        if elder:
+            refused.append(Refused(raw, _conflict(raw, elder)))
+            continue
+        try:
+            ready.append(_view(raw, cache, tuple(pods.get(uid, ()))))
+        except (SpecError, PolicyError) as error:
+            condition = Condition(c.SPEC_VALID, c.FALSE, "SpecInvalid", str(error))
+            refused.append(Refused(raw, condition))
+    return ready, refused
+
+
+def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
+    spec = read(RunSpec, at(raw, "spec") or {}, "spec")
+    ref = reference(raw)
+    terms = resolve.terms(spec, _program(spec.program, ref.namespace, cache))
+    name = spec.workload.name
+    return RunView(
+        ref=ref,
+        generation=int(at(raw, "metadata", "generation") or 0),
+        program=spec.program or "",
+        workload=f"{spec.workload.api_version}/{spec.workload.kind}/{name}",
+        terms=terms,
+        governing=governing(terms.base, terms.policy),
+        job=cache.jobs.get((ref.namespace, name)),
+        pods=pods,
+        release_because=_leaving(raw, spec),
+    )
+
+
+def _program(name: str | None, namespace: str, cache: Cache) -> ProgramSpec | None:
+    if name is None:
+        return None
+    raw = cache.programs.get(name)
+    if raw is None:
+        message = (
+            f'spec.program: there is no FineTuneProgram "{name}"; apply it, or make '
+            f"the run without a program"
+        )
+        raise SpecError(message)
+    program = read(ProgramSpec, at(raw, "spec") or {}, f"FineTuneProgram {name}: spec")
+    if not resolve.may_join(program, namespace):
+        message = (
+            f'spec.program: namespace "{namespace}" is not in spec.namespaces of '
+            f'"{name}"; ask the program\'s owners to add it'
+        )
+        raise SpecError(message)
+    return program
+
+
+def _leaving(raw: Raw, spec: RunSpec) -> str:
+    """Return why a hold must end with its run, "" if it must not."""
+    deleted = at(raw, "metadata", "deletionTimestamp") is not None
+    return "RunDeleted" if deleted and spec.on_delete == "Release" else ""
+
+
+def _pods_by_run(cache: Cache) -> dict[str, list[Pod]]:
+    found: dict[str, list[Pod]] = {}
+    spaces: dict[str, list[Raw]] = {}
+    for raw in cache.runs.values():
+        spaces.setdefault(text(raw, "metadata", "namespace"), []).append(raw)
+    for pod in sorted(cache.pods.values(), key=lambda pod: (pod.created, pod.uid)):
+        claimed = binding.claim(pod.raw, spaces.get(pod.namespace, ())).run
+        if claimed is not None:
+            found.setdefault(text(claimed, "metadata", "uid"), []).append(pod)
+    return found
+
+
+def _elder(raw: Raw, runs: Iterable[Raw]) -> str:
+    """Return the name of an older run that names the same workload, "" if none."""
+    ref = reference(raw)
+    name = text(raw, "spec", "workload", "name")
+    a_pod = {"metadata": {"labels": {naming.JOB_NAME_LABEL: name}}}
+    same = [other for other in runs if reference(other).namespace == ref.namespace]
+    winner = binding.claim(a_pod, same).run
+    first = text(winner, "metadata", "name")
+    return "" if first == ref.name else first
+
+
+def _conflict(raw: Raw, elder: str) -> Condition:
+    name = text(raw, "spec", "workload", "name")
+    message = (
+        f'The older FineTuneRun "{elder}" already meters Job "{name}"; this one meters '
+        f"nothing. Delete one of the two, or name another workload."
+    )
+    return Condition(c.WORKLOAD_CONFLICT, c.TRUE, "WorkloadConflict", message)
+
+
+async def marks(url: str, pods: Mapping[str, Pod]) -> tuple[dict[str, Mark], Condition]:
+    """Return the newest mark per pod UID, and whether Prometheus gave it.
+
+    Final records in pod statuses are merged in; they are exact and outlive everything.
+    """
+    live = [pod for pod in pods.values() if not pod.gone]
+    found, condition = await _live_marks(url, pods, live)
+    for pod in pods.values():
+        last = finalrecord.mark(pod)
+        if last is not None:
+            known = found.get(pod.uid)
+            found[pod.uid] = last if known is None else merge(known, last)
+    return found, condition
+
+
+async def _live_marks(
+    url: str, pods: Mapping[str, Pod], live: list[Pod]
+) -> tuple[dict[str, Mark], Condition]:
+    """Ask Prometheus; ask the sidecars themselves where it is silent or has no series.
+
+    A pod that Prometheus does not know was started since its last scrape, or its scrape
+    configuration is wrong: neither may keep the pod from being counted.
+    """
+    direct = "FLOPs are read from the sidecars directly."
+    if not url:
+        message = f"No Prometheus is configured (prometheus.url); {direct}"
+        why = Condition(c.PROMETHEUS_AVAILABLE, c.FALSE, "NotConfigured", message)
+        return await sidecars.read(live), why
+    try:
+        series = await prometheus.query(url)
+    except prometheus.PrometheusError as error:
+        message = f"{error}. {direct} Check its address and that it is up."
+        why = Condition(c.PROMETHEUS_AVAILABLE, c.FALSE, "NotAnswering", message)
+        return await sidecars.read(live), why
+    known = prometheus.marks(series, pods)
+    unknown = await sidecars.read(pod for pod in live if pod.uid not in known)
+    return {**unknown, **known}, Condition(c.PROMETHEUS_AVAILABLE, c.TRUE)
+
+
+async def of_held(view: RunView, cluster: Cluster, *, deleting: bool) -> RunView:
+    """Ask the API server what only a held run needs: are pods left, who goes away.
+
+    Asked live: a cache that lags behind could prove a hold too early.
+    """
+    namespace, name = view.ref.namespace, view.workload.rsplit("/", 1)[-1]
+    because = view.release_because
+    if deleting and await asyncio.to_thread(cluster.namespace_terminating, namespace):
+        because = because or "NamespaceTerminating"
+    selectors = (job.pod_selector(name), f"{naming.RUN_LABEL}={view.ref.name}")
+    left = [
+        await asyncio.to_thread(cluster.pods_left, namespace, selector)
+        for selector in selectors
+    ]
+    cached = any(not pod.gone and not pod.ended for pod in view.pods)
+    return replace(
+        view, release_because=because, pods_gone=not any(left) and not cached
+    )

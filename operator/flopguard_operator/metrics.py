@@ -1,0 +1,75 @@
+"""Expose the operator's own metrics: what each run used, its limit, and its health.
+
+Gauges, since the ledger's totals are what is shown; Prometheus' counters are the
+sidecars' part. Labels are bounded: one set per FineTuneRun.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+
+LABELS = ("namespace", "run", "program", "policy")
+
+
+@dataclass(frozen=True)
+class RunSample:
+    """The figures of one run after a cycle, in FLOPs (float64 on the way out)."""
+
+    labels: tuple[str, str, str, str]
+    measured: int
+    upper: int
+    limit: Any  # int or Fraction
+    crossing_seconds: int | None  # at the present rate; None: no crossing in sight
+    held: bool
+
+
+class Collector:
+    """Turn the last cycle's samples into metric families."""
+
+    def __init__(self) -> None:
+        self.samples: tuple[RunSample, ...] = ()
+        self.cycle_seconds = 0.0
+        self.ledger_size = 0
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the families, as prometheus_client's registry asks for them."""
+        runs = self.samples
+        yield _family("run_flops", "FLOPs proven executed", runs, lambda s: s.measured)
+        yield _family(
+            "run_upper_flops", "FLOPs at most executed", runs, lambda s: s.upper
+        )
+        yield _family(
+            "run_limit_flops", "Nearest limit, FLOPs", runs, lambda s: s.limit
+        )
+        yield _family("run_held", "1 while the run is held", runs, lambda s: s.held)
+        yield _family(
+            "run_crossing_seconds",
+            "Seconds until the limit at the present rate; absent when none is in sight",
+            [s for s in runs if s.crossing_seconds is not None],
+            lambda s: s.crossing_seconds,
+        )
+        yield _single("cycle_seconds", "Duration of the last cycle", self.cycle_seconds)
+        yield _single("ledger_size", "Entries in the ledger", self.ledger_size)
+
+
+def _family(
+    name: str, text: str, samples: Iterable[RunSample], value: Any
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"flopguard_{name}", text, labels=LABELS)
+    for sample in samples:
+        family.add_metric(sample.labels, float(value(sample)))
+    return family
+
+
+def _single(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"flopguard_operator_{name}", text, value=value)
+
+
+def registry(collector: Collector) -> CollectorRegistry:
+    """Return a registry with nothing but the operator's own families."""
+    result = CollectorRegistry()
+    result.register(collector)
+    return result

@@ -1,0 +1,115 @@
+"""Start the operator: the watches, the loop, metrics and health, and stop them."""
+
+import asyncio
+import base64
+import signal
+import time
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from flopguard_operator import handlers, metrics
+from flopguard_operator.books import Books
+from flopguard_operator.cache import Cache
+from flopguard_operator.cluster import Cluster
+from flopguard_operator.cycle import Cycle
+from flopguard_operator.ledger import keys
+from flopguard_operator.ledger.errors import LedgerError
+from flopguard_operator.ledger.store import SqliteStore
+from flopguard_operator.observed import at, text
+from flopguard_operator.settings import Settings
+
+KEY_NAME = "ed25519.pem"
+STALE_CYCLES = 20  # and at least two minutes: then the loop hangs
+
+_log = structlog.get_logger()
+
+
+def signing_key(cluster: Cluster, settings: Settings) -> keys.SigningKey:
+    """Return the ledger's key from its Secret, which is made if it is absent."""
+    origin = f"flopguard.dev/{cluster.cluster_uid()}/ledger"
+    namespace, name = settings.namespace, settings.key_secret
+    data = cluster.read_secret(namespace, name)
+    if data is None:
+        made = keys.generate(origin)
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": namespace},
+            "data": {KEY_NAME: base64.b64encode(made.pem()).decode()},
+        }
+        if cluster.create_secret(namespace, manifest):
+            _log.info("ledger key made", secret=f"{namespace}/{name}")
+            return made
+        data = cluster.read_secret(namespace, name) or {}
+    if KEY_NAME not in data:
+        message = f"Secret {namespace}/{name} has no {KEY_NAME}: restore the ledger key"
+        raise LedgerError(message)
+    return keys.from_pem(origin, base64.b64decode(data[KEY_NAME]))
+
+
+def newest_known(cache: Cache) -> tuple[int, bytes] | None:
+    """Return size and root of the newest head that a run's status shows."""
+    heads = []
+    for raw in cache.runs.values():
+        size = at(raw, "status", "ledger", "size")
+        root = text(raw, "status", "ledger", "rootHash")
+        if isinstance(size, int) and root:
+            heads.append((size, bytes.fromhex(root)))
+    return max(heads, default=None)
+
+
+def _application(cycle: Cycle) -> web.Application:
+    """Return the web application: `GET /metrics` and `GET /healthz`."""
+    registry = metrics.registry(cycle.collector)
+
+    async def show(_: web.Request) -> web.Response:
+        body = generate_latest(registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def health(_: web.Request) -> web.Response:
+        age = time.monotonic() - cycle.ended_at
+        patience = max(120.0, STALE_CYCLES * cycle.settings.cycle_seconds)
+        if age > patience:
+            text = f"no cycle has ended for {age:.0f} s\n"
+            return web.Response(status=503, text=text)
+        return web.Response(text="ok\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", show), web.get("/healthz", health)])
+    return app
+
+
+async def operate(settings: Settings) -> None:
+    """Run the operator until SIGTERM or SIGINT."""
+    cluster = await asyncio.to_thread(Cluster, settings.kubeconfig)
+    key = await asyncio.to_thread(signing_key, cluster, settings)
+    cache = Cache()
+
+    def open_store() -> SqliteStore:
+        Path(settings.ledger).parent.mkdir(parents=True, exist_ok=True)
+        return SqliteStore(settings.ledger, key, newest_known(cache))
+
+    books = Books(open_store)
+    cycle = Cycle(settings, cache, cluster, books, metrics.Collector())
+    cycle.ended_at = time.monotonic()
+    stop, ready = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(_application(cycle))
+    await runner.setup()
+    await web.TCPSite(runner, port=settings.port).start()
+    watching = asyncio.create_task(handlers.watch(cache, stop, ready))
+    looping = asyncio.create_task(cycle.run(stop))
+    try:
+        # Whichever ends first without being told to has failed: end the process, so
+        # that Kubernetes starts it anew.
+        await asyncio.wait({watching, looping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.set()
+        await asyncio.wait({watching, looping}, timeout=20)
+        await runner.cleanup()
+        await books.close()

@@ -1,0 +1,67 @@
+"""Define the operator's settings, from flags of the command line."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an administrator chooses; every default is safe for production."""
+
+    ledger: Path = Path("/var/lib/flopguard/ledger.db")
+    prometheus_url: str = ""
+    cycle_seconds: float = 15.0
+    settle_seconds: float = 300.0
+    rate_seconds: float = 600.0
+    namespace: str = "flopguard"
+    key_secret: str = "flopguard-ledger-key"  # noqa: S105 - the name of a Secret
+    port: int = 8080
+    kubeconfig: str | None = None
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add one flag per setting, with help that says what it does."""
+    d = Settings()
+    add = parser.add_argument
+    add(
+        "--ledger", type=Path, default=d.ledger, help="file of the ledger (%(default)s)"
+    )
+    add(
+        "--prometheus-url",
+        default=d.prometheus_url,
+        help="base address of the Prometheus that scrapes the sidecars; "
+        "empty: read the sidecars directly",
+    )
+    add(
+        "--cycle-seconds",
+        type=float,
+        default=d.cycle_seconds,
+        help="seconds between two looks at all runs (%(default)s)",
+    )
+    add(
+        "--settle-seconds",
+        type=float,
+        default=d.settle_seconds,
+        help="seconds between two ledger entries of a run without events (%(default)s)",
+    )
+    add(
+        "--rate-seconds",
+        type=float,
+        default=d.rate_seconds,
+        help="window of the rate and the forecast (%(default)s)",
+    )
+    add("--namespace", default=d.namespace, help="the operator's own (%(default)s)")
+    add(
+        "--key-secret",
+        default=d.key_secret,
+        help="Secret with the ledger's key, made if absent (%(default)s)",
+    )
+    add("--port", type=int, default=d.port, help="metrics and health (%(default)s)")
+    add("--kubeconfig", help="kubeconfig file; default: the pod's service account")
+
+
+def from_flags(flags: argparse.Namespace) -> Settings:
+    """Return the settings that parsed flags stand for."""
+    names = Settings.__dataclass_fields__
+    return Settings(**{name: getattr(flags, name) for name in names})

@@ -1,0 +1,214 @@
+"""Decide what one run's new marks and terms mean: entries to append, and a verdict.
+
+The heart of the operator, and pure: a run as observed, its account so far and the
+newest marks go in; ledger events, the verdicts and whether it must be held come out.
+The account is the fold of the ledger, so a replay reaches the same verdicts.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from flopguard_operator.ledger.accounts import Account, due, totals
+from flopguard_operator.ledger.entries import (
+    AttemptOpened,
+    Event,
+    HoldProven,
+    HoldReleased,
+    HoldSet,
+    RunRef,
+    Settlement,
+    TermsSet,
+)
+from flopguard_operator.marks import Mark
+from flopguard_operator.observed import Job, Pod
+from flopguard_operator.policy.checks import evaluate, holds
+from flopguard_operator.policy.rules import Governing
+from flopguard_operator.policy.terms import Terms, Totals
+from flopguard_operator.policy.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One FineTuneRun as observed at the start of a cycle."""
+
+    ref: RunRef
+    generation: int
+    program: str
+    workload: str  # "batch/v1/Job/support-sft"
+    terms: Terms
+    governing: Governing
+    job: Job | None
+    pods: tuple[Pod, ...]  # claimed by this run, oldest first
+    release_because: str = ""  # why a hold must not be kept, whatever the verdict
+    pods_gone: bool = False  # asked live: no pod of the workload is left
+    held_milliseconds: int = 0  # since the hold was set, by the monotonic clock
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cycle does about one run."""
+
+    events: tuple[Event, ...]
+    totals: Totals
+    verdicts: tuple[Verdict, ...]
+    hold: Verdict | None  # the verdict that demands a hold, None if none does
+
+
+def plan(
+    view: RunView, account: Account, marks: Mapping[str, Mark], *, settle_due: bool
+) -> Plan:
+    """Return the events to append for one run, in the order of their causes.
+
+    Args:
+        view: the run as observed.
+        account: the fold of the run's ledger entries.
+        marks: high-water mark per stream, over all streams of the run.
+        settle_due: whether the settlement interval has passed.
+    """
+    current = replace(account, streams=marks)
+    total = totals(current)
+    verdicts = evaluate(view.terms, total)
+    hold = None if view.release_because else holds(verdicts)
+    crossings = tuple(due(current, verdicts))
+    holding = tuple(_hold_events(view, account, verdicts, hold, total))
+    ended = any(
+        mark.final and not _settled(account, mark).final for mark in marks.values()
+    )
+    settle = settle_due or ended or bool(crossings) or bool(holding)
+    return Plan(
+        events=(
+            *_terms(view, account),
+            *_attempts(view, account, marks),
+            *(_settlements(view, account, marks) if settle else ()),
+            *crossings,
+            *holding,
+        ),
+        totals=total,
+        verdicts=verdicts,
+        hold=hold,
+    )
+
+
+def _terms(view: RunView, account: Account) -> Iterator[TermsSet]:
+    """Record what the run is judged by, when it is new or has changed."""
+    now = TermsSet(
+        run=view.ref,
+        generation=view.generation,
+        program=view.program,
+        workload=view.workload,
+        terms=view.terms,
+        limit=str(view.governing.limit),
+        rule=view.governing.rule,
+        citation=view.governing.citation,
+    )
+    before = account.terms_set
+    if before is None or replace(before, generation=view.generation) != now:
+        yield now
+
+
+def _attempts(
+    view: RunView, account: Account, marks: Mapping[str, Mark]
+) -> Iterator[AttemptOpened]:
+    """Record each stream that counted for the first time, with what it continues."""
+    opened = list(account.attempts)
+    running = {pod.uid for pod in view.pods if not pod.gone and not pod.ended}
+    for pod in view.pods:
+        if pod.uid not in marks or any(a.stream == pod.uid for a in opened):
+            continue
+        cause, predecessor = _cause(pod, opened, running, account.attempts_at_release)
+        attempt = AttemptOpened(
+            run=view.ref,
+            stream=pod.uid,
+            pod=pod.name,
+            workload_uid=pod.job_uid,
+            predecessor=predecessor,
+            cause=cause,
+        )
+        opened.append(attempt)
+        yield attempt
+
+
+def _cause(
+    pod: Pod, opened: list[AttemptOpened], running: set[str], at_release: int
+) -> tuple[str, str]:
+    """Return why a pod runs, and the stream that it continues ("" for none)."""
+    if not opened:
+        return "Started", ""
+    continued = {attempt.predecessor for attempt in opened}
+    ended = [
+        (place, attempt)
+        for place, attempt in enumerate(opened)
+        if attempt.stream not in running and attempt.stream not in continued
+    ]
+    if not ended:
+        return "Parallel", ""
+    place, before = ended[-1]
+    if before.workload_uid != pod.job_uid:
+        return "Recreated", before.stream
+    return ("Resumed" if place < at_release else "Retried"), before.stream
+
+
+def _settled(account: Account, mark: Mark) -> Mark:
+    return account.streams.get(mark.stream, Mark(mark.stream))
+
+
+def _settlements(
+    view: RunView, account: Account, marks: Mapping[str, Mark]
+) -> Iterator[Settlement]:
+    """Record every stream that has counted more than its last settlement says."""
+    for stream, mark in sorted(marks.items()):
+        before = _settled(account, mark)
+        if (mark.done, mark.begun, mark.final) == (
+            before.done,
+            before.begun,
+            before.final,
+        ):
+            continue
+        yield Settlement(
+            run=view.ref,
+            stream=stream,
+            done=mark.done,
+            begun=mark.begun,
+            steps=mark.steps,
+            pages=mark.pages,
+            source=mark.source,
+            final=mark.final,
+        )
+
+
+def _hold_events(
+    view: RunView,
+    account: Account,
+    verdicts: tuple[Verdict, ...],
+    hold: Verdict | None,
+    total: Totals,
+) -> Iterator[HoldSet | HoldProven | HoldReleased]:
+    """Record a hold, its proof (the pods are gone) or its release."""
+    job_uid = view.job.uid if view.job else ""
+    if account.hold is None:
+        if hold is not None:
+            yield HoldSet(
+                run=view.ref,
+                workload=view.workload,
+                workload_uid=job_uid,
+                reason=hold.reason,
+                already_suspended=view.job is not None and view.job.suspended,
+            )
+    elif hold is None:
+        reason = view.release_because or _lifted(account, verdicts)
+        yield HoldReleased(view.ref, account.hold.workload_uid, reason)
+    elif account.proven is None and view.pods_gone:
+        line = int(hold.limit)
+        yield HoldProven(
+            run=view.ref,
+            workload_uid=account.hold.workload_uid,
+            upper=total.upper,
+            overshoot=max(0, total.upper - line),
+            milliseconds=view.held_milliseconds,
+        )
+
+
+def _lifted(account: Account, verdicts: tuple[Verdict, ...]) -> str:
+    """Say what lifted a hold: the terms changed, since the count never falls."""
+    lines = ", ".join(sorted({verdict.reason for verdict in verdicts})) or "none"
+    return f"TermsChanged (held for {account.hold_reason}; lines reached now: {lines})"
