@@ -1,0 +1,221 @@
+"""Replay a ledger's entries and say where they contradict themselves or the policy.
+
+The same `apply` and `evaluate` that the operator lives by run here once more, so a
+verdict that the ledger does not justify, or one that it owes, is found by anybody.
+Entries with one time were committed together; a run owes its crossings by the end of
+the commit that made them due.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from flopguard_operator.ledger.accounts import Account, apply, due, mark_of, totals
+from flopguard_operator.ledger.entries import (
+    AttemptOpened,
+    Crossing,
+    Entry,
+    HoldProven,
+    HoldReleased,
+    HoldSet,
+    Settlement,
+    TermsSet,
+)
+from flopguard_operator.marks import Mark
+from flopguard_operator.naming import CATEGORIES
+from flopguard_operator.policy.checks import evaluate, holds
+from flopguard_operator.policy.rules import PolicyError, governing
+from flopguard_operator.policy.verdict import Verdict
+
+RUNS = "runs"
+MARKS = "marks"
+BOUNDS = "bounds"
+ATTEMPTS = "attempts"
+TERMS = "terms"
+CROSSINGS = "crossings"
+OWED = "verdicts owed"
+HOLDS = "holds"
+OVERSHOOT = "overshoot"
+
+RULES = {
+    RUNS: "each run keeps its name and namespace",
+    MARKS: "no settlement of a stream is below an earlier one",
+    BOUNDS: "work that is done never exceeds work that was begun",
+    ATTEMPTS: "each attempt is opened once and continues one that is known",
+    TERMS: "each recorded threshold is the one that the policy sets",
+    CROSSINGS: "each crossing follows from the terms and the totals at its place",
+    OWED: "each verdict that the totals demand is recorded",
+    HOLDS: "holds are demanded, proven and released in order",
+    OVERSHOOT: "each overshoot is the final total less the limit",
+}
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """What is wrong at one place; `check` is a key of `RULES`."""
+
+    check: str
+    message: str
+    judged: bool = True  # False: the terms are beyond this version's policies
+
+
+@dataclass
+class Replay:
+    """The state between two entries: an account per run, and who may owe a crossing."""
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    at: str = ""
+    touched: dict[str, int] = field(default_factory=dict)  # run UID → its last entry
+
+    def step(self, entry: Entry) -> Iterator[Contradiction]:
+        """Apply one more entry and yield what is wrong with it."""
+        if entry.at != self.at:
+            yield from self.settle()
+            self.at = entry.at
+        event = entry.event
+        before = self.accounts.get(event.run.uid, Account(event.run))
+        if event.run != before.ref:
+            yield _wrong(entry, RUNS, "the run's UID is another run's")
+        yield from _contradictions(entry, before)
+        self.accounts[event.run.uid] = apply(before, event)
+        self.touched[event.run.uid] = entry.index
+
+    def settle(self) -> Iterator[Contradiction]:
+        """End a commit: yield the crossings that its runs still owe."""
+        for uid, index in self.touched.items():
+            account = self.accounts[uid]
+            verdicts = _verdicts(account)
+            if isinstance(verdicts, Contradiction):
+                yield verdicts
+                continue
+            for crossing in due(account, verdicts):
+                what = f"{crossing.action} {crossing.reason} at {crossing.percent} %"
+                yield Contradiction(OWED, f"after entry {index}: {what} is missing")
+        self.touched.clear()
+
+
+def _wrong(entry: Entry, check: str, what: str) -> Contradiction:
+    return Contradiction(check, f"entry {entry.index}: {what}")
+
+
+def _verdicts(account: Account) -> tuple[Verdict, ...] | Contradiction:
+    """Judge a run as it stands; a run without terms reaches no verdict."""
+    if account.terms_set is None:
+        return ()
+    try:
+        return evaluate(account.terms_set.terms, totals(account))
+    except PolicyError as error:
+        return Contradiction(TERMS, f"not judged: {str(error)!a}", judged=False)
+
+
+def _contradictions(entry: Entry, account: Account) -> Iterator[Contradiction]:
+    """Yield what is wrong with an entry, given its run's account before it."""
+    match entry.event:
+        case Settlement() as settlement:
+            yield from _settlement(entry, settlement, account)
+        case AttemptOpened() as attempt:
+            yield from _attempt(entry, attempt, account)
+        case TermsSet() as terms:
+            yield from _terms(entry, terms)
+        case Crossing() as crossing:
+            yield from _crossing(entry, crossing, account)
+        case HoldSet() as hold:
+            yield from _hold(entry, hold, account)
+        case HoldProven() as proven:
+            yield from _proven(entry, proven, account)
+        case HoldReleased() as released:
+            yield from _same_hold(entry, released.workload_uid, account)
+
+
+def _settlement(
+    entry: Entry, event: Settlement, account: Account
+) -> Iterator[Contradiction]:
+    before = account.streams.get(event.stream, Mark(event.stream))
+    after = mark_of(event)
+    fell = [c for c in CATEGORIES if after.done.get(c, 0) < before.done.get(c, 0)]
+    fell += [
+        name
+        for name in ("begun", "steps", "pages", "final")
+        if getattr(after, name) < getattr(before, name)
+    ]
+    if fell:
+        yield _wrong(
+            entry, MARKS, f"{', '.join(fell)} fell below the settlement before"
+        )
+    if after.measured > after.begun:
+        yield _wrong(entry, BOUNDS, "more is done than was begun")
+
+
+def _attempt(
+    entry: Entry, event: AttemptOpened, account: Account
+) -> Iterator[Contradiction]:
+    opened = {attempt.stream for attempt in account.attempts}
+    if event.stream in opened:
+        yield _wrong(entry, ATTEMPTS, "the attempt is already open")
+    if event.predecessor and event.predecessor not in opened:
+        yield _wrong(entry, ATTEMPTS, "the attempt continues one that nobody opened")
+
+
+def _terms(entry: Entry, event: TermsSet) -> Iterator[Contradiction]:
+    try:
+        threshold = governing(event.terms.base, event.terms.policy)
+    except PolicyError:
+        return  # said once, where the run is judged
+    if (event.limit, event.rule) != (str(threshold.limit), threshold.rule):
+        right = f"{threshold.limit} by {threshold.rule}"
+        yield _wrong(entry, TERMS, f"the policy sets another threshold: {right}")
+
+
+def _crossing(
+    entry: Entry, event: Crossing, account: Account
+) -> Iterator[Contradiction]:
+    total = totals(account)
+    if (event.measured, event.upper) != (total.measured, total.upper):
+        what = f"the totals are {total.measured} to {total.upper} FLOPs here"
+        yield _wrong(entry, CROSSINGS, f"{what}, not what the crossing says")
+    verdicts = _verdicts(account)
+    if isinstance(verdicts, Contradiction):
+        yield verdicts
+        return
+    line = (event.action, event.reason, event.percent, event.limit)
+    unrecorded = due(account, verdicts)
+    if line not in {(c.action, c.reason, c.percent, c.limit) for c in unrecorded}:
+        yield _wrong(entry, CROSSINGS, "nothing demands this crossing here")
+
+
+def _hold(entry: Entry, event: HoldSet, account: Account) -> Iterator[Contradiction]:
+    if account.hold and account.hold.workload_uid == event.workload_uid:
+        yield _wrong(entry, HOLDS, "the workload is held already")
+    verdicts = _verdicts(account)
+    if isinstance(verdicts, Contradiction):
+        yield verdicts
+        return
+    demanded = holds(verdicts)
+    if demanded is None or demanded.reason != event.reason:
+        yield _wrong(entry, HOLDS, "nothing demands a hold for this reason")
+
+
+def _proven(
+    entry: Entry, event: HoldProven, account: Account
+) -> Iterator[Contradiction]:
+    yield from _same_hold(entry, event.workload_uid, account)
+    upper = totals(account).upper
+    if event.upper != upper:
+        yield _wrong(entry, OVERSHOOT, f"the total is {upper} FLOPs here")
+    verdicts = _verdicts(account)
+    if isinstance(verdicts, Contradiction):
+        yield verdicts
+        return
+    demanded = holds(verdicts)
+    if demanded is None:
+        yield _wrong(entry, HOLDS, "a hold is proven that nothing demands")
+        return
+    over = max(0, upper - int(demanded.limit))  # a part of a FLOP counts as a whole
+    if event.overshoot != over:
+        yield _wrong(entry, OVERSHOOT, f"the overshoot is {over} FLOPs")
+
+
+def _same_hold(
+    entry: Entry, workload_uid: str, account: Account
+) -> Iterator[Contradiction]:
+    if account.hold is None or account.hold.workload_uid != workload_uid:
+        yield _wrong(entry, HOLDS, "this workload is not held here")
