@@ -1,0 +1,190 @@
+"""Gather what a report says of each run, before any word or colour is chosen.
+
+Everything comes from the ledger's entries, by the folds and the policy that the
+operator itself uses; no clock is read, so one ledger always gives one report.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from flopguard_operator.flops import percent
+from flopguard_operator.ledger.accounts import Account, apply, totals
+from flopguard_operator.ledger.entries import (
+    AttemptOpened,
+    Entry,
+    RunRef,
+    Settlement,
+)
+from flopguard_operator.marks import Mark
+from flopguard_operator.policy.checks import budget_limit, evaluate
+from flopguard_operator.policy.rules import Governing, PolicyError, governing
+from flopguard_operator.policy.terms import Terms, Totals
+from flopguard_operator.policy.verdict import Verdict
+from flopguard_operator.report.timeline import Moment, tell
+
+
+@dataclass(frozen=True)
+class CheckFact:
+    """One check of the ledger: its name, "ok", "mismatch" or "incomplete", and why."""
+
+    name: str
+    outcome: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class LedgerFacts:
+    """Which ledger the report was made from, and whether it verifies."""
+
+    size: int
+    """Number of entries."""
+    root: str
+    """Root hash of the tree, as in the signed head."""
+    key: str
+    """Public key that the head is signed with."""
+    outcome: str
+    """"ok", "mismatch", "incomplete"; the worst of the checks."""
+    checks: tuple[CheckFact, ...] = ()
+
+
+@dataclass(frozen=True)
+class AttemptFacts:
+    """One stream of a run: one pod, what started it and what it counted."""
+
+    opened: AttemptOpened
+    at: str
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Point:
+    """The totals of a run right after one entry, in FLOPs."""
+
+    at: str
+    measured: int
+    upper: int
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the ledger says of one run."""
+
+    account: Account
+    totals: Totals
+    terms: Terms | None
+    threshold: Governing | None
+    """None where the ledger holds no terms, or none that can be judged by."""
+    budget: int | Fraction | None
+    """FLOPs, exact."""
+    verdicts: tuple[Verdict, ...]
+    problem: str
+    """Why the run cannot be judged; empty where it can."""
+    attempts: tuple[AttemptFacts, ...]
+    timeline: tuple[Moment, ...]
+    points: tuple[Point, ...]
+    last_at: str
+    """Time of the run's last entry: the report knows nothing later."""
+
+    @property
+    def run(self) -> RunRef:
+        """Which FineTuneRun this is."""
+        return self.account.ref
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """Everything a report is written from."""
+
+    runs: tuple[RunFacts, ...]
+    ledger: LedgerFacts
+
+
+def gather(
+    accounts: Mapping[str, Account], entries: Iterable[Entry], ledger: LedgerFacts
+) -> ReportFacts:
+    """Return the facts of every run in `accounts`, by namespace and name.
+
+    `entries` may tell of other runs too; those are left out. Never raises: a run that
+    cannot be judged says so in its `problem`.
+    """
+    by_run: dict[str, list[Entry]] = {uid: [] for uid in accounts}
+    for entry in entries:
+        if entry.event.run.uid in by_run:
+            by_run[entry.event.run.uid].append(entry)
+    runs = [run_facts(account, by_run[uid]) for uid, account in accounts.items()]
+    runs.sort(key=lambda facts: (facts.run.namespace, facts.run.name, facts.run.uid))
+    return ReportFacts(tuple(runs), ledger)
+
+
+def run_facts(account: Account, entries: Sequence[Entry]) -> RunFacts:
+    """Return what `entries`, all of one run, say of it."""
+    terms = account.terms_set.terms if account.terms_set else None
+    counted = totals(account)
+    threshold, budget, verdicts, problem = _judge(terms, counted)
+    return RunFacts(
+        account=account,
+        totals=counted,
+        terms=terms,
+        threshold=threshold,
+        budget=budget,
+        verdicts=verdicts,
+        problem=problem,
+        attempts=_attempts(account, entries),
+        timeline=tuple(
+            moment for entry in entries if (moment := tell(entry)) is not None
+        ),
+        points=_points(account.ref, entries),
+        last_at=entries[-1].at if entries else "",
+    )
+
+
+def _judge(
+    terms: Terms | None, counted: Totals
+) -> tuple[Governing | None, int | Fraction | None, tuple[Verdict, ...], str]:
+    if terms is None:
+        return None, None, (), "the ledger holds no terms for this run"
+    try:
+        verdicts = evaluate(terms, counted)
+        threshold = governing(terms.base, terms.policy)
+    except PolicyError as error:
+        return None, None, (), str(error)
+    return threshold, budget_limit(terms.budget, threshold.limit), verdicts, ""
+
+
+def _attempts(account: Account, entries: Sequence[Entry]) -> tuple[AttemptFacts, ...]:
+    return tuple(
+        AttemptFacts(
+            opened=entry.event,
+            at=entry.at,
+            mark=account.streams.get(entry.event.stream, Mark(entry.event.stream)),
+        )
+        for entry in entries
+        if isinstance(entry.event, AttemptOpened)
+    )
+
+
+def _points(run: RunRef, entries: Sequence[Entry]) -> tuple[Point, ...]:
+    """Return the totals after each entry that changed them."""
+    account = Account(ref=run)
+    points: list[Point] = []
+    for entry in entries:
+        account = apply(account, entry.event)
+        if points and not isinstance(entry.event, Settlement):
+            continue  # nothing else changes the totals
+        now = totals(account)
+        point = Point(entry.at, now.measured, now.upper)
+        if not points or (now.measured, now.upper) != (
+            points[-1].measured,
+            points[-1].upper,
+        ):
+            points.append(point)
+    if points and entries[-1].at != points[-1].at:
+        last = points[-1]
+        points.append(Point(entries[-1].at, last.measured, last.upper))
+    return tuple(points)
+
+
+def share(flops: int, limit: int | Fraction | None) -> str:
+    """Return `flops` in percent of `limit`, with unit; a dash where there is none."""
+    return f"{percent(flops, limit)} %" if limit else "-"

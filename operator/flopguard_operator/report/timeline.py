@@ -1,0 +1,77 @@
+"""Tell ledger entries as the lines of a timeline."""
+
+from dataclasses import dataclass
+
+from flopguard_operator.flops import display
+from flopguard_operator.ledger.entries import (
+    AttemptOpened,
+    Crossing,
+    Entry,
+    HoldProven,
+    HoldReleased,
+    HoldSet,
+    TermsSet,
+)
+from flopguard_operator.policy.verdict import HOLD
+
+TERMS, ATTEMPT, WARNING = "Terms", "Attempt", "Warning"
+LIMIT, HELD, PROOF, RELEASE = "Limit", "Hold", "Proof", "Release"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One line of the timeline."""
+
+    at: str
+    """UTC, RFC 3339."""
+    kind: str
+    """One of the kinds above."""
+    text: str
+
+
+def tell(entry: Entry) -> Moment | None:
+    """Return the line that tells of an entry; None for settlements.
+
+    Settlements are the curve of the chart; as lines they would bury the rest.
+    """
+    match entry.event:
+        case TermsSet() as event:
+            told = TERMS, _terms(event)
+        case AttemptOpened() as event:
+            told = ATTEMPT, f"{event.cause}: pod {event.pod}"
+        case Crossing() as event:
+            kind = LIMIT if event.action == HOLD else WARNING
+            told = kind, f"{event.reason}: {event.message}"
+        case HoldSet() as event:
+            told = HELD, _hold(event)
+        case HoldProven() as event:
+            told = PROOF, _proof(event)
+        case HoldReleased() as event:
+            told = RELEASE, f"the hold was lifted: {event.reason}"
+        case _:
+            return None
+    return Moment(entry.at, *told)
+
+
+def _terms(event: TermsSet) -> str:
+    text = f"judged by {event.terms.policy}, rule {event.rule}"
+    budget = event.terms.budget
+    if budget is None:
+        return f"{text}; no budget"
+    if budget.max_flops is not None:
+        return f"{text}; budget {display(budget.max_flops)} FLOPs"
+    return f"{text}; budget {budget.percent_of_threshold} % of the threshold"
+
+
+def _hold(event: HoldSet) -> str:
+    by_user = " (already suspended by its user)" if event.already_suspended else ""
+    return f"{event.reason}: {event.workload} is to be held{by_user}"
+
+
+def _proof(event: HoldProven) -> str:
+    tenths = event.milliseconds // 100
+    return (
+        f"the last pod was gone {tenths // 10}.{tenths % 10} s after the hold;"
+        f" final upper bound {display(event.upper)} FLOPs,"
+        f" overshoot {display(event.overshoot)} FLOPs"
+    )

@@ -1,0 +1,65 @@
+"""Say what a report does not know, so that no reader takes silence for a zero."""
+
+from flopguard_operator.flops import display
+from flopguard_operator.report.facts import RunFacts
+
+
+def unknowns(run: RunFacts) -> tuple[str, ...]:
+    """Return one sentence for each thing that the figures of `run` leave open."""
+    return (*_of_the_count(run), *_of_the_hold(run), *_of_the_law(run), *_ALWAYS)
+
+
+_ALWAYS = (
+    (
+        "Only PyTorch operations that the hook saw are counted. A process that ignores"
+        " PYTHONPATH (python -I or -E), or works without PyTorch, is not in these"
+        " figures."
+    ),
+    (
+        "Silence is not charged: FLOPs after the last mark of a pod that ended without"
+        " a final record are missing."
+    ),
+    "Runs are judged one by one; the sum over a program is not judged.",
+    "Training time and energy are not recorded.",
+)
+
+
+def _of_the_count(run: RunFacts) -> list[str]:
+    said: list[str] = []
+    open_ = [attempt for attempt in run.attempts if not attempt.mark.final]
+    if open_:
+        said.append(
+            f"{len(open_)} of {len(run.attempts)} attempts have no final record: they"
+            " still run, or ended without one."
+        )
+    unproven = run.totals.upper - run.totals.measured
+    if unproven:
+        said.append(
+            f"{display(unproven)} FLOPs had begun but are not proven to have ended;"
+            " the upper bound counts them."
+        )
+    return said
+
+
+def _of_the_hold(run: RunFacts) -> list[str]:
+    if run.account.hold is None or run.account.proven is not None:
+        return []
+    return ["The hold is not proven yet, so the overshoot is not final."]
+
+
+def _of_the_law(run: RunFacts) -> list[str]:
+    said: list[str] = []
+    if run.terms is not None and run.terms.base.pretraining_flops is None:
+        said.append("The FLOPs of the base model's pre-training are not known.")
+    recompute = run.totals.done.get("recompute", 0)
+    if recompute:
+        said.append(
+            f"{display(recompute)} FLOPs are recomputation of activations. The"
+            " Commission's Guidelines leave them out (C(2025) 5045 para. 122); this"
+            " policy counts them."
+        )
+    said.append(
+        "Whether a modification makes its maker a provider is a legal judgement; an"
+        " indicative criterion does not decide it."
+    )
+    return said
