@@ -1,6 +1,5 @@
 """GPU samples: one observation of one device, whatever the source. Core."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -56,6 +55,16 @@ class GpuReading:
     samples: tuple[GpuSample, ...] = ()
 
 
+def _is_blank(value: float) -> bool:
+    """Return whether DCGM means "unknown": dcgm-exporter prints its blanks as numbers.
+
+    DCGM's dcgm_structs.h has 0x7ffffff0, 2**47 and 0x7ffffffffffffff0 for the three
+    types, each plus 0 to 3 for the reason. Power, clocks, memory and energy stay below.
+    """
+    is_int32_blank = 0x7FFFFFF0 <= value <= 0x7FFFFFF3  # noqa: PLR2004 - see above
+    return not 0 <= value < 2**47 or is_int32_blank
+
+
 def reading(source: str, samples: Iterable[GpuSample]) -> GpuReading:
     """Return a reading within its bounds; a malformed UUID is left out."""
     valid = {s.uuid: s for s in samples if _UUID.fullmatch(s.uuid)}
@@ -74,6 +83,6 @@ def from_dcgm(series: Iterable[tuple[str, Mapping[str, str], float]]) -> GpuRead
         field, scale = DCGM_FIELDS.get(name, ("", 0.0))
         # A MIG instance repeats the UUID of its device.
         is_whole = not labels.get("GPU_I_ID")
-        if field and is_whole and math.isfinite(value) and value >= 0:
+        if field and is_whole and not _is_blank(value):
             devices.setdefault(labels.get("UUID", ""), {})[field] = value * scale
     return reading("dcgm", (GpuSample(uuid, **f) for uuid, f in devices.items()))

@@ -6,11 +6,24 @@ Shell.
 import threading
 import time
 
-from flopguard_sidecar import gpu
-from flopguard_sidecar.gpu import GpuSourceError
+from flopguard_sidecar.dcgm import DcgmSource
+from flopguard_sidecar.gpu import NO_GPU, GpuSourceError, NoSource, Source
 from flopguard_sidecar.logs import Logger
+from flopguard_sidecar.nvml import NvmlSource
 
 INTERVAL_SECONDS = 5.0
+
+
+def find_source(dcgm_url: str) -> Source:
+    """Return NVML if it sees a device, else the exporter at `dcgm_url`, else nothing.
+
+    Raises:
+        GpuSourceError: `dcgm_url` is not an http:// address.
+    """
+    nvml = NvmlSource.open()
+    if nvml is not None:
+        return nvml
+    return DcgmSource(dcgm_url) if dcgm_url else NoSource()
 
 
 class Sampler:
@@ -19,7 +32,7 @@ class Sampler:
     def __init__(self, dcgm_url: str, log: Logger) -> None:
         self._dcgm_url = dcgm_url
         self._log = log
-        self.reading = gpu.NO_GPU
+        self.reading = NO_GPU
         self._said = ""
 
     def start(self) -> None:
@@ -28,7 +41,7 @@ class Sampler:
 
     def _run(self) -> None:
         try:
-            source = gpu.find_source(self._dcgm_url)
+            source = find_source(self._dcgm_url)
         except GpuSourceError as error:
             self._say("none", str(error))
             return
@@ -36,11 +49,11 @@ class Sampler:
             self._sample(source)
             time.sleep(INTERVAL_SECONDS)
 
-    def _sample(self, source: gpu.Source) -> None:
+    def _sample(self, source: Source) -> None:
         try:
             self.reading = source.sample()
         except GpuSourceError as error:
-            self.reading = gpu.NO_GPU
+            self.reading = NO_GPU
             self._say("none", str(error))
             return
         if self.reading.source == "none":

@@ -13,7 +13,6 @@ from http import HTTPStatus
 
 MAX_HEAD_BYTES = 8 * 1024
 MAX_CONNECTIONS = 32
-_SECONDS = 10.0
 
 TEXT = "text/plain; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,10 +32,11 @@ Routes = Mapping[str, Callable[[], Answer]]
 
 
 class Server:
-    """Answers GET on a fixed set of paths."""
+    """Answers GET on a fixed set of paths; a connection ends after `seconds`."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, seconds: float = 10.0) -> None:
         self._routes = routes
+        self._seconds = seconds
         self._connections = 0
         self._server: asyncio.Server | None = None
 
@@ -65,7 +65,7 @@ class Server:
             return
         self._connections += 1
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(_encode(self._answer(head)))
                 await writer.drain()
