@@ -40,8 +40,8 @@ CASES: dict[str, tuple[Raw, Raw, str]] = {
         pod(variable("PYTHONPATH", valueFrom=FIELD)),
         run(),
         (
-            "container trainer takes PYTHONPATH from valueFrom, which cannot be extended; "
-            "give it as a value"
+            "container trainer takes PYTHONPATH from valueFrom, "
+            "which cannot be extended; give it as a value"
         ),
     ),
     "a FLOPGUARD_DIR of the user's": (
