@@ -28,6 +28,7 @@ def registry(cache: Cache) -> kopf.OperatorRegistry:
     tells that the cache is complete.
     """
     handlers = kopf.OperatorRegistry()
+    kopf.on.login(registry=handlers)(_login)
     for resource, see in (
         (RUNS, cache.see_run),
         (PROGRAMS, cache.see_program),
@@ -39,6 +40,13 @@ def registry(cache: Cache) -> kopf.OperatorRegistry:
         kopf.index(*resource, id=index, registry=handlers)(listed)
         kopf.on.event(*resource, registry=handlers)(changed)
     return handlers
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """Log in as the `kubernetes` client does: service account, else kubeconfig."""
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(
+        **kwargs
+    )
 
 
 def _feed(

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import signal
 import time
 from pathlib import Path
@@ -84,6 +85,8 @@ def _application(cycle: Cycle) -> web.Application:
 
 async def operate(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
+    if settings.kubeconfig:
+        os.environ["KUBECONFIG"] = settings.kubeconfig  # where kopf looks for it
     cluster = await asyncio.to_thread(Cluster, settings.kubeconfig)
     key = await asyncio.to_thread(signing_key, cluster, settings)
     cache = Cache()
@@ -111,5 +114,8 @@ async def operate(settings: Settings) -> None:
     finally:
         stop.set()
         await asyncio.wait({watching, looping}, timeout=20)
+        for task in (watching, looping):
+            if task.done() and task.exception() is not None:
+                _log.error("stopped by an error", why=str(task.exception()))
         await runner.cleanup()
         await books.close()
