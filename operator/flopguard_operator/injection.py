@@ -48,7 +48,11 @@ def admit(pod: Raw, runs: Iterable[Raw], images: Images) -> list[Operation]:
         )
     name = text(run, "metadata", "name")
     result = patch(pod, name, at(run, "spec", "metering") or {}, images)
-    return _refuse(pod, result.reason) if isinstance(result, NotInjected) else result
+    if not isinstance(result, NotInjected):
+        return result
+    # The label all the same: the operator watches labelled pods, and shows this one.
+    fits = len(name) <= obstacles.LONGEST_LABEL
+    return [*(_label(pod, name) if fits else ()), *_refuse(pod, result.reason)]
 
 
 def patch(

@@ -9,7 +9,10 @@ from flopguard_operator.injected import Images
 
 Raw = dict[str, Any]
 IMAGES = Images("sidecar:1")
-ANNOTATION = "flopguard.dev/not-injected"
+# The operator watches labelled pods, so that it can show one that is not metered.
+LABEL = [
+    {"op": "add", "path": "/metadata/labels/flopguard.dev~1run", "value": "sft"},
+]
 
 
 def run(name: str = "sft", **metering: str) -> Raw:
@@ -131,10 +134,10 @@ CASES: dict[str, tuple[Raw, Raw, str]] = {
 def test_a_pod_is_left_alone_and_told_why(
     the_pod: Raw, the_run: Raw, sentence: str
 ) -> None:
-    """The annotation is all that is added, and it says what to change."""
+    """Label and annotation are all that is added; the latter says what to change."""
     operations = injection.admit(the_pod, [the_run], IMAGES)
 
-    assert operations == [
+    assert operations[-2:] == [
         {"op": "add", "path": "/metadata/annotations", "value": {}},
         {
             "op": "add",
@@ -142,6 +145,7 @@ def test_a_pod_is_left_alone_and_told_why(
             "value": f"Not metered: {sentence}.",
         },
     ]
+    assert operations[:-2] == (LABEL if the_run["metadata"]["name"] == "sft" else [])
 
 
 def test_a_label_that_names_no_run_is_told() -> None:
