@@ -134,7 +134,7 @@ def _workload_found(view: RunView) -> Condition:
     name = view.workload.rsplit("/", 1)[-1]
     message = (
         f'There is no Job "{name}" in namespace {view.ref.namespace}. Apply it, or '
-        f"correct speworkload.name; metering starts with its first pod."
+        f"correct spec.workload.name; metering starts with its first pod."
     )
     return Condition(WORKLOAD_FOUND, FALSE, "WorkloadNotFound", message)
 
@@ -146,7 +146,7 @@ def _base_model(view: RunView) -> Condition:
     message = (
         f"The pre-training compute of {name} is not known here, so the limit for "
         f"unknown bases governs ({display(view.governing.limit)} FLOPs). If its "
-        f"provider disclosed a figure, give spebaseModel.pretrainingFlops and source."
+        f"provider disclosed a figure, give spec.baseModel.pretrainingFlops and source."
     )
     return Condition(BASE_MODEL_KNOWN, FALSE, "BaseModelUnknown", message)
 

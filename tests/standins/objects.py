@@ -1,0 +1,166 @@
+"""Raw Kubernetes objects as the API server sends them, and a stand-in for `Cluster`.
+
+The stand-in keeps objects in memory and records every call; the contract and e2e tests
+run the same code against the real API server.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from flopguard_operator import naming
+from flopguard_operator.cache import Cache
+from flopguard_operator.cluster import ClusterError
+from flopguard_operator.naming import CATEGORIES
+
+Raw = dict[str, Any]
+
+
+def run(name: str = "sft", uid: str = "run-1", **spec: Any) -> Raw:
+    """Return a FineTuneRun of Job `train` with a budget of 1000 FLOPs."""
+    budget = {"maxFlops": "1000", "warnAtPercent": [50]}
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "ml",
+            "uid": uid,
+            "generation": 1,
+            "creationTimestamp": "2026-11-22T00:00:00Z",
+        },
+        "spec": {
+            "workload": {"apiVersion": "batch/v1", "kind": "Job", "name": "train"},
+            "budget": budget,
+            **spec,
+        },
+    }
+
+
+def job(uid: str = "job-1", *, suspend: bool = False, active: int = 0) -> Raw:
+    """Return the batch/v1 Job `train`."""
+    return {
+        "metadata": {"name": "train", "namespace": "ml", "uid": uid, "annotations": {}},
+        "spec": {"suspend": suspend},
+        "status": {"active": active},
+    }
+
+
+def pod(
+    uid: str = "pod-1",
+    *,
+    job_uid: str = "job-1",
+    ended: bool = False,
+    words: str = "",
+    created: str = "2026-11-22T00:01:00Z",
+) -> Raw:
+    """Return an injected pod of Job `train`; `words` are its sidecar's last ones."""
+    state = {"terminated": {"exitCode": 0}} if ended else {"running": {}}
+    side = {"terminated": {"message": words}} if words else {"running": {}}
+    return {
+        "metadata": {
+            "name": f"train-{uid}",
+            "namespace": "ml",
+            "uid": uid,
+            "creationTimestamp": created,
+            "labels": {
+                naming.RUN_LABEL: "sft",
+                naming.JOB_NAME_LABEL: "train",
+                naming.JOB_UID_LABEL: job_uid,
+            },
+        },
+        "spec": {
+            "containers": [{"name": "trainer"}],
+            "initContainers": [{"name": naming.SIDECAR_CONTAINER}],
+        },
+        "status": {
+            "podIP": "",
+            "containerStatuses": [{"name": "trainer", "state": state}],
+            "initContainerStatuses": [
+                {"name": naming.SIDECAR_CONTAINER, "state": side}
+            ],
+        },
+    }
+
+
+def final_record(forward: int, begun: int | None = None, *, final: bool = True) -> str:
+    """Return the sidecar's last line (docs/formats.md), built apart from its code."""
+    done = {c: f"{forward if c == 'forward' else 0:044d}" for c in CATEGORIES}
+    body: dict[str, Any] = {
+        "flopguard": "final/1",
+        "final": int(final),
+        "sequence": f"{3:020d}",
+        "done": done,
+        "begun": f"{forward if begun is None else begun:044d}",
+        "steps": f"{7:024d}",
+        "pages": "0001",
+        "errors": "000000",
+        "digest": "ab" * 32,
+    }
+    covered = json.dumps(body, separators=(",", ":"))[:-1]
+    return f'{covered},"crc32":"{zlib.crc32(covered.encode()):08x}"}}\n'
+
+
+class StandInCluster:
+    """The calls of `Cluster`, answered from memory and fed back into the cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.calls: list[str] = []
+        self.events: list[tuple[str, str]] = []  # (kind of target, reason)
+        self.pods_running = 0
+        self.terminating = False
+        self.refusals = 0  # how many un-suspends the lock still refuses
+
+    def pods_left(self, _namespace: str, _selector: str) -> int:
+        """Return how many pods are left."""
+        return self.pods_running
+
+    def namespace_terminating(self, _name: str) -> bool:
+        """Say whether the namespace goes away."""
+        return self.terminating
+
+    def patch_run_status(self, _namespace: str, name: str, status: Raw) -> None:
+        """Merge into the cached run's status."""
+        raw = self._run(name)
+        merged = {**raw.get("status", {}), **status}
+        raw["status"] = {k: v for k, v in merged.items() if v is not None}
+        self.calls.append("status")
+
+    def patch_program_status(self, name: str, _status: Raw) -> None:
+        """Record a program's status."""
+        self.calls.append(f"program {name}")
+
+    def set_finalizers(self, _namespace: str, name: str, finalizers: list[str]) -> None:
+        """Replace the cached run's finalizers."""
+        self._run(name)["metadata"]["finalizers"] = finalizers
+        self.calls.append(f"finalizers {','.join(finalizers)}")
+
+    def patch_job(self, namespace: str, name: str, patch: Raw) -> None:
+        """Merge into the cached Job; refuse an un-suspend as the lock would."""
+        suspend = patch.get("spec", {}).get("suspend")
+        if suspend is False and self.refusals:
+            self.refusals -= 1
+            raise ClusterError(422, "FineTuneRun sft is held")
+        old = self.cache.jobs[(namespace, name)]
+        raw = job(old.uid, suspend=old.suspended, active=old.active)
+        raw["metadata"]["annotations"] = {
+            **old.annotations,
+            **patch["metadata"]["annotations"],
+        }
+        if suspend is not None:
+            raw["spec"]["suspend"] = suspend
+        self.cache.see_job("MODIFIED", raw)
+        self.calls.append({True: "suspend", False: "resume"}.get(suspend, "annotate"))
+
+    def event(
+        self, target: Mapping[str, str], _kind: str, reason: str, _message: str
+    ) -> None:
+        """Record an Event."""
+        self.events.append((target["kind"], reason))
+
+    def _run(self, name: str) -> Raw:
+        for raw in self.cache.runs.values():
+            if raw["metadata"]["name"] == name:
+                assert isinstance(raw, dict)
+                return raw
+        raise ClusterError(404, f"no run {name}")

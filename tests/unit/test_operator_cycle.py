@@ -1,0 +1,302 @@
+"""The loop on the real ledger store, with a stand-in for the Kubernetes API."""
+
+import asyncio
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flopguard_operator import naming
+from flopguard_operator.books import Books
+from flopguard_operator.cache import Cache
+from flopguard_operator.cycle import Cycle
+from flopguard_operator.ledger import keys
+from flopguard_operator.ledger.entries import (
+    AttemptOpened,
+    Crossing,
+    HoldProven,
+    HoldReleased,
+    HoldSet,
+)
+from flopguard_operator.ledger.errors import LedgerUnavailableError
+from flopguard_operator.ledger.store import SqliteStore
+from flopguard_operator.metrics import Collector
+from flopguard_operator.settings import Settings
+from standins import objects
+
+
+class World:
+    """An operator on a ledger in a folder, with a stand-in cluster around it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "ledger.db"
+        self.key = keys.from_raw("flopguard.dev/test/ledger", b"k" * 32)
+        self.cache = Cache()
+        self.cluster = objects.StandInCluster(self.cache)
+        self.fails = False
+        self.start()
+        self.cache.see_run("ADDED", objects.run())
+        self.cache.see_job("ADDED", objects.job())
+
+    def start(self) -> None:
+        """Start an operator that remembers nothing but the ledger."""
+        settings = Settings(ledger=self.path, settle_seconds=0)
+        cluster: Any = self.cluster
+        self.books = Books(self._open)
+        self.cycle = Cycle(settings, self.cache, cluster, self.books, Collector())
+
+    def _open(self) -> SqliteStore:
+        if self.fails:
+            message = "the disk is full: make room on the ledger's volume"
+            raise LedgerUnavailableError(message)
+        return SqliteStore(self.path, self.key)
+
+    def once(self, *pods: dict[str, Any], gone: bool = False) -> None:
+        """Let the watch deliver pods, then run one cycle."""
+        for raw in pods:
+            self.cache.see_pod("DELETED" if gone else "MODIFIED", raw)
+        asyncio.run(self.cycle.once())
+
+    def status(self) -> dict[str, Any]:
+        """Return the run's status."""
+        (raw,) = self.cache.runs.values()
+        status: dict[str, Any] = raw["status"]
+        return status
+
+    def condition(self, kind: str) -> dict[str, str]:
+        """Return one condition of the run."""
+        found = {one["type"]: one for one in self.status()["conditions"]}
+        condition: dict[str, str] = found[kind]
+        return condition
+
+    def revise(self, **spec: Any) -> None:
+        """Change the run's spec, as its owner would."""
+        (raw,) = self.cache.runs.values()
+        changed = copy.deepcopy(dict(raw))
+        changed["spec"].update(spec)
+        changed["metadata"]["generation"] += 1
+        self.cache.see_run("MODIFIED", changed)
+
+    def recorded(self, kind: type) -> list[Any]:
+        """Return the ledger's events of one kind, read from the file."""
+        store = SqliteStore(self.path, self.key)
+        found = [e.event for e in store.load().entries if isinstance(e.event, kind)]
+        store.close()
+        return found
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Return a world with one run, one Job and no pods."""
+    return World(tmp_path)
+
+
+def spent(flops: int, uid: str = "pod-1", **more: Any) -> dict[str, Any]:
+    """Return a pod whose sidecar has said that `flops` were executed."""
+    return objects.pod(uid, words=objects.final_record(flops), **more)
+
+
+def test_a_run_below_its_lines_is_metered_and_left_alone(world: World) -> None:
+    """Counting alone changes nothing on the Job."""
+    world.once(spent(499, ended=True))
+
+    assert world.status()["flops"]["upper"] == "499"
+    assert "suspend" not in world.cluster.calls
+    assert world.condition("Warned")["status"] == "False"
+
+
+def test_a_warning_line_is_said_once_on_run_and_job(world: World) -> None:
+    """One Event per target, one crossing in the ledger, annotations on the Job."""
+    world.once(spent(500))
+    world.once(spent(501))
+
+    assert world.cluster.events == [
+        ("FineTuneRun", "BudgetWarning"),
+        ("Job", "BudgetWarning"),
+    ]
+    assert [c.percent for c in world.recorded(Crossing)] == [50]
+    notes = world.cache.jobs["ml", "train"].annotations
+    assert notes[naming.REASON_ANNOTATION] == "BudgetWarning at 50 %"
+
+
+def test_a_spent_budget_publishes_the_hold_before_it_suspends(world: World) -> None:
+    """The API server's lock reads the status, so the status comes first."""
+    world.once(spent(1000))
+
+    calls = [c for c in world.cluster.calls if c in ("status", "suspend")]
+    assert calls == ["status", "suspend"]
+    assert world.status()["holds"][0]["reason"] == "BudgetExceeded"
+    assert world.status()["state"] == "Holding"
+
+
+def test_a_hold_is_proven_only_when_no_pod_is_left(world: World) -> None:
+    """The field that asked for it proves nothing; the overshoot is what came after."""
+    world.cluster.pods_running = 1
+    world.once(spent(1000))
+    world.once(spent(1010))
+    assert world.recorded(HoldProven) == []
+
+    world.cluster.pods_running = 0
+    world.once(spent(1030, ended=True), gone=True)
+
+    (proven,) = world.recorded(HoldProven)
+    assert (proven.upper, proven.overshoot) == (1030, 30)
+    assert world.condition("Held")["status"] == "True"
+    assert world.status()["overshoot"] == "30"
+
+
+def test_a_raised_budget_releases_and_the_total_goes_on(world: World) -> None:
+    """The release survives the lag of the lock's cache."""
+    world.once(spent(1000, ended=True), gone=True)
+    world.once()
+    world.cluster.refusals = 2
+    world.revise(budget={"maxFlops": "5000"})
+    world.once()
+
+    assert not world.cache.jobs["ml", "train"].suspended
+    assert len(world.recorded(HoldReleased)) == 1
+    world.once(spent(300, "pod-2", created="2026-11-22T00:09:00Z"))
+    assert world.status()["flops"]["upper"] == "1300"
+    causes = [a.cause for a in world.recorded(AttemptOpened)]
+    assert causes == ["Started", "Resumed"]
+
+
+def test_a_users_own_suspend_is_never_undone(world: World) -> None:
+    """A Job that its user had suspended stays so after the release."""
+    world.cache.see_job("MODIFIED", objects.job(suspend=True))
+    world.once(spent(1000, ended=True), gone=True)
+    world.revise(budget={"maxFlops": "5000"})
+    world.once()
+
+    assert "resume" not in world.cluster.calls
+    assert world.cache.jobs["ml", "train"].suspended
+
+
+def test_a_restarted_operator_suspends_nothing_twice(world: World) -> None:
+    """All it needs is in the ledger: same totals, same hold, no new entry for it."""
+    world.once(spent(1000))
+    world.start()
+    world.once(spent(1000))
+
+    assert len(world.recorded(HoldSet)) == 1
+    assert world.cluster.calls.count("suspend") == 1
+    assert world.status()["flops"]["upper"] == "1000"
+
+
+def test_an_older_sample_lowers_nothing(world: World) -> None:
+    """Marks merge by maximum: a replayed one changes neither total nor ledger."""
+    world.once(spent(700))
+    world.once(spent(600))
+
+    assert world.status()["flops"]["upper"] == "700"
+
+
+def test_a_full_disk_stops_deciding_and_says_what_to_do(world: World) -> None:
+    """Nothing is acted on that is not in the ledger; it goes on when there is room."""
+    world.fails = True
+    world.once(spent(1000))
+    assert world.condition("LedgerAvailable")["reason"] == "LedgerUnavailable"
+    assert "make room" in world.condition("LedgerAvailable")["message"]
+    assert "suspend" not in world.cluster.calls
+
+    world.fails = False
+    world.once(spent(1000))
+
+    assert world.condition("LedgerAvailable")["status"] == "True"
+    assert "suspend" in world.cluster.calls
+
+
+def test_an_unknown_base_model_is_said_and_the_default_line_governs(
+    world: World,
+) -> None:
+    """The run goes on, under 3.3e22, and its owner reads what to give."""
+    world.once()
+
+    condition = world.condition("BaseModelKnown")
+    assert condition["status"] == "False"
+    assert "spec.baseModel.pretrainingFlops" in condition["message"]
+    assert world.status()["threshold"]["limit"] == str(33 * 10**21)
+
+
+def test_a_missing_workload_is_said(world: World) -> None:
+    """A run may be applied before its Job."""
+    world.cache.see_job("DELETED", objects.job())
+    world.once()
+
+    assert world.condition("WorkloadFound")["reason"] == "WorkloadNotFound"
+
+
+def test_the_younger_of_two_claimants_meters_nothing(world: World) -> None:
+    """Both would hold the same Job: the older run wins, the other says so."""
+    younger = objects.run("late", "run-2")
+    younger["metadata"]["creationTimestamp"] = "2026-11-22T05:00:00Z"
+    world.cache.see_run("ADDED", younger)
+    world.once(spent(500))
+
+    (condition,) = world.cache.runs["run-2"]["status"]["conditions"]
+    assert condition["reason"] == "WorkloadConflict"
+    assert world.cache.runs["run-1"]["status"]["flops"]["upper"] == "500"
+
+
+def test_active_pods_without_the_meter_are_said(world: World) -> None:
+    """A Job applied before its run has pods that nobody injected."""
+    world.cache.see_job("MODIFIED", objects.job(active=2))
+    world.once(spent(10))
+
+    message = world.condition("MeteringIncomplete")["message"]
+    assert message.startswith("1 pod(s) of Job train run without the meter")
+
+
+def test_deleting_a_held_run_keeps_the_hold(world: World) -> None:
+    """The finalizer keeps the object, and with it the lock, until a release."""
+    world.once(spent(1000, ended=True), gone=True)
+    (raw,) = world.cache.runs.values()
+    assert raw["metadata"]["finalizers"] == [naming.HOLD_FINALIZER]
+    raw["metadata"]["deletionTimestamp"] = "2026-11-22T01:00:00Z"
+    world.once()
+    assert world.status()["holds"]
+
+    world.revise(onDelete="Release")
+    world.once()
+
+    assert world.status()["holds"] == []
+    assert "resume" in world.cluster.calls
+    (raw,) = world.cache.runs.values()
+    assert raw["metadata"]["finalizers"] == []
+
+
+def test_a_terminating_namespace_releases(world: World) -> None:
+    """A finalizer must not keep a namespace from being deleted."""
+    world.once(spent(1000, ended=True), gone=True)
+    (raw,) = world.cache.runs.values()
+    raw["metadata"]["deletionTimestamp"] = "2026-11-22T01:00:00Z"
+    world.cluster.terminating = True
+    world.once()
+
+    (released,) = world.recorded(HoldReleased)
+    assert released.reason == "NamespaceTerminating"
+
+
+def test_a_job_recreated_while_held_is_suspended_too(world: World) -> None:
+    """The hold is on the run: whoever makes the Job anew finds it in force."""
+    world.once(spent(1000, ended=True), gone=True)
+    world.cache.see_job("DELETED", objects.job(suspend=True))
+    world.cache.see_job("ADDED", objects.job("job-2"))
+    world.once()
+
+    assert world.cache.jobs["ml", "train"].suspended
+
+
+def test_an_unreachable_prometheus_is_said(world: World) -> None:
+    """The loop goes on from the sidecars; the condition names the address."""
+    settings = Settings(
+        ledger=world.path, prometheus_url="http://127.0.0.1:9", settle_seconds=0
+    )
+    world.cycle.settings = settings
+    world.once(spent(500))
+
+    condition = world.condition("PrometheusAvailable")
+    assert condition["reason"] == "NotAnswering"
+    assert "127.0.0.1:9" in condition["message"]
+    assert world.status()["flops"]["upper"] == "500"
