@@ -1,0 +1,215 @@
+"""What the operator takes from Prometheus, sidecars and pod statuses, and what not."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flopguard_operator import finalrecord, prometheus, sidecars
+from flopguard_operator.marks import Mark, merge
+from flopguard_operator.naming import CATEGORIES
+from flopguard_operator.observed import Pod, pod
+from standins import objects
+
+FLOPS = st.integers(0, 2**128)
+
+
+def series(category: str, value: str, **labels: str) -> dict[str, Any]:
+    """Return one series as Prometheus' HTTP API does, of pod-1 where not said."""
+    own = {"pod_uid": "pod-1", "namespace": "ml", "pod": "train-pod-1"}
+    return {
+        "metric": {**own, **labels, "category": category},
+        "value": [1763769600.0, value],
+    }
+
+
+def pods() -> dict[str, Pod]:
+    """Return the one known pod, by UID."""
+    return {"pod-1": pod(objects.pod("pod-1"))}
+
+
+def test_samples_are_summed_as_integers() -> None:
+    """A float64 is taken for the integer that it is, exactly."""
+    found = prometheus.marks(
+        [
+            series("forward", "1e+22"),
+            series("backward", "9007199254740993"),
+            series("begun", "2.1e22"),
+        ],
+        pods(),
+    )
+
+    assert found["pod-1"].done["forward"] == int(1e22)
+    assert found["pod-1"].done["backward"] == 2**53
+    assert found["pod-1"].begun == int(2.1e22)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"pod": "somebody-else"},
+        {"namespace": "elsewhere"},
+        {"pod_uid": "unknown"},
+    ],
+    ids=["from another pod", "from another namespace", "of an unknown pod"],
+)
+def test_a_forged_series_does_not_count(labels: dict[str, str]) -> None:
+    """A tenant may expose any pod_uid; the target's own labels give it away."""
+    found = prometheus.marks([series("forward", "1e24", **labels)], pods())
+
+    assert found == {}
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "x", ""])
+def test_what_is_not_a_count_is_left_out(value: str) -> None:
+    """Prometheus can hold any float; FLOPs are finite and not negative."""
+    assert prometheus.marks([series("forward", value)], pods()) == {}
+
+
+def test_doubled_series_count_once() -> None:
+    """Two scrape jobs, or an HA pair, see the same counter."""
+    doubled = [series("forward", "5", job="a"), series("forward", "7", job="b")]
+
+    assert prometheus.marks(doubled, pods())["pod-1"].done["forward"] == 7
+
+
+def test_the_final_record_is_read_exactly() -> None:
+    """128 bits of FLOPs come through the pod status without a digit lost."""
+    raw = objects.pod(words=objects.final_record(2**128 - 1), ended=True)
+
+    found = finalrecord.mark(pod(raw))
+
+    assert found is not None
+    assert found.measured == 2**128 - 1
+    assert found.final
+
+
+def test_a_final_record_closes_nothing_while_the_trainer_lives() -> None:
+    """A sidecar that was told to stop first cannot know the end."""
+    raw = objects.pod(words=objects.final_record(5))
+
+    found = finalrecord.mark(pod(raw))
+
+    assert found is not None
+    assert not found.final
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "panic: out of memory",
+        objects.final_record(5).replace('"forward":"0', '"forward":"1'),
+        objects.final_record(6, begun=5),
+        objects.final_record(5)[:-3],
+        objects.final_record(5) * 2,
+        objects.final_record(5).replace("0", "\u0660", 1),
+    ],
+    ids=[
+        "nothing",
+        "something else",
+        "a changed digit",
+        "done above begun",
+        "cut off",
+        "twice",
+        "digits of another script",
+    ],
+)
+def test_a_damaged_record_is_no_mark(words: str) -> None:
+    """The termination log belongs to the tenant."""
+    assert finalrecord.decode(words, "pod-1") is None
+
+
+@given(st.text(max_size=700))
+def test_any_text_is_read_without_an_error(words: str) -> None:
+    """Hostile words are no mark, never an exception."""
+    finalrecord.decode(words, "pod-1")
+
+
+def marks_json(**changes: Any) -> dict[str, Any]:
+    """Return the answer of a sidecar's /marks."""
+    flops = dict.fromkeys(CATEGORIES, "10")
+    return {
+        "schema": 1,
+        "done": flops,
+        "begun": flops,
+        "steps": 2,
+        "pages": [{}],
+        **changes,
+    }
+
+
+def test_marks_are_read_from_a_sidecar() -> None:
+    """Decimal strings become integers; begun is summed over the categories."""
+    found = sidecars.parse(marks_json(), "pod-1")
+
+    assert found is not None
+    assert (found.measured, found.begun, found.steps, found.pages) == (50, 50, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        [],
+        {"schema": 2},
+        marks_json(schema="1"),
+    ],
+    ids=["null", "a list", "a later schema", "schema as text"],
+)
+def test_another_shape_is_no_mark(raw: Any) -> None:
+    """Only the agreed shape is read."""
+    assert sidecars.parse(raw, "pod-1") is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["schema", "done", "begun", "steps", "pages", "forward"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_any_json_is_read_without_an_error(raw: Any) -> None:
+    """A tenant's answer can be anything that JSON can say."""
+    sidecars.parse(raw, "pod-1")
+    pod(raw if isinstance(raw, dict) else {})
+    json.dumps(raw)
+
+
+MARKS = st.builds(
+    lambda f, b, extra, final: Mark(
+        "s", {"forward": f, "backward": b}, f + b + extra, final=final
+    ),
+    FLOPS,
+    FLOPS,
+    FLOPS,
+    st.booleans(),
+)
+
+
+def counted(one: Mark) -> Mark:
+    """Return a mark without its source, which only says who counted furthest."""
+    return replace(one, source="")
+
+
+@given(MARKS, MARKS, MARKS)
+def test_merging_is_a_grow_only_counter(a: Mark, b: Mark, c: Mark) -> None:
+    """Associative, commutative, idempotent, and never below either part."""
+    ab = merge(a, b)
+
+    assert counted(merge(ab, c)) == counted(merge(a, merge(b, c)))
+    assert counted(merge(b, a)) == counted(ab)
+    assert merge(ab, ab) == ab
+    assert ab.measured >= max(a.measured, b.measured)
+    assert ab.begun >= ab.measured
