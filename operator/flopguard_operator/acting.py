@@ -44,20 +44,33 @@ async def call(what: str, function: Callable[..., Any], *args: Any) -> bool:
 
 
 async def publish(cluster: Cluster, raw: Raw, wanted: dict[str, Any]) -> bool:
-    """Write the status if it differs from the object's; return whether it is there."""
-    current = at(raw, "status") or {}
-    # A field that is None here and absent there is the same: nothing to remove.
-    changed = {
-        key: value
-        for key, value in wanted.items()
-        if current.get(key) != value and not (value is None and key not in current)
-    }
+    """Write a run's status if it differs; return whether it is there now."""
+    changed = _changed(raw, wanted)
     if not changed.keys() - {"ledger"}:
         return True  # another run's entries moved the head: no reason to write
     ref = raw["metadata"]
     return await call(
         "status", cluster.patch_run_status, ref["namespace"], ref["name"], changed
     )
+
+
+async def publish_program(cluster: Cluster, raw: Raw, wanted: dict[str, Any]) -> None:
+    """Write a program's status if it differs."""
+    changed = _changed(raw, wanted)
+    if changed:
+        name = raw["metadata"]["name"]
+        await call("program", cluster.patch_program_status, name, changed)
+
+
+def _changed(raw: Raw, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of `wanted` that the object's status does not say yet."""
+    current = at(raw, "status") or {}
+    # A field that is None here and absent there is the same: nothing to remove.
+    return {
+        key: value
+        for key, value in wanted.items()
+        if current.get(key) != value and not (value is None and key not in current)
+    }
 
 
 async def keep_finalizer(cluster: Cluster, raw: Raw, *, held: bool) -> None:

@@ -16,8 +16,17 @@ from typing import Any
 
 import structlog
 
-from flopguard_operator import acting, conditions, gathering, settling, status
+from flopguard_operator import (
+    acting,
+    conditions,
+    gathering,
+    programs,
+    settling,
+    status,
+)
 from flopguard_operator import conditions as c
+from flopguard_operator.api.fields import SpecError, read
+from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.books import Books
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
@@ -93,6 +102,8 @@ class Cycle:
             await self._publish_and_act(view, plan, around, own)
         for one in refused:
             await self._refuse(one)
+        for name in list(self.cache.programs):
+            await self._publish_program(name)
         self.collector.samples = tuple(samples)
         self.collector.ledger_size = self.books.head.size if self.books.head else 0
 
@@ -245,6 +256,18 @@ class Cycle:
         if not held:
             await acting.keep_finalizer(self.cluster, raw, held=False)
         await acting.tell(self.cluster, view, events)
+
+    async def _publish_program(self, name: str) -> None:
+        raw = self.cache.programs[name]
+        try:
+            spec = read(ProgramSpec, at(raw, "spec") or {}, "spec")
+        except SpecError as error:
+            _log.warning("program cannot be read", program=name, why=str(error))
+            return
+        generation = int(at(raw, "metadata", "generation") or 0)
+        runs = programs.members(name, self.books.accounts)
+        wanted = programs.status(spec, runs, generation)
+        await acting.publish_program(self.cluster, raw, wanted)
 
     async def _refuse(self, one: Refused) -> None:
         """Say why a run is not metered; a hold that it has stays in force."""

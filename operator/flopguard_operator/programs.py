@@ -1,0 +1,48 @@
+"""Add up the runs of a program, from the ledger. Pure.
+
+The sum is over every run that the ledger knows, deleted ones too: what was spent stays
+spent. It is shown only; holding a run for what its siblings spent is not built yet.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flopguard_operator.api import resolve
+from flopguard_operator.api.finetunerun import RunSpec, WorkloadRef
+from flopguard_operator.api.program import ProgramSpec
+from flopguard_operator.flops import display, percent
+from flopguard_operator.ledger.accounts import Account, totals
+from flopguard_operator.policy.rules import governing
+
+_ANY_RUN = RunSpec(workload=WorkloadRef(name="any"))
+
+
+def members(name: str, accounts: Mapping[str, Account]) -> list[Account]:
+    """Return the accounts of the runs that belong to a program."""
+    return [
+        account
+        for account in accounts.values()
+        if account.terms_set is not None and account.terms_set.program == name
+    ]
+
+
+def status(
+    spec: ProgramSpec, runs: Iterable[Account], generation: int
+) -> dict[str, Any]:
+    """Return a program's status in its wire form."""
+    accounts = list(runs)
+    counted = [totals(account) for account in accounts]
+    upper = sum(total.upper for total in counted)
+    terms = resolve.terms(_ANY_RUN, spec)
+    limit = governing(terms.base, terms.policy).limit
+    held = any(account.hold is not None for account in accounts)
+    return {
+        "state": "Held" if held else "Metering" if accounts else "Pending",
+        "measured": str(sum(total.measured for total in counted)),
+        "upper": str(upper),
+        "usedDisplay": display(upper),
+        "limitDisplay": display(limit),
+        "percentOfThreshold": percent(upper, limit),
+        "runs": len(accounts),
+        "observedGeneration": generation,
+    }
