@@ -1,0 +1,168 @@
+"""The chart's lock under a group of its own, so that tests cannot lock each other out.
+
+The policies are cluster-wide. A copy whose API group is the test's own is the same text
+to the API server, and deleting its CRD takes nobody else's runs away.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.fixtures import fresh_namespace
+from cluster.kubectl import Kubectl, KubectlError
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = ROOT / "charts" / "flopguard" / "templates" / "lock.yaml"
+CRD = ROOT / "crds" / "finetuneruns.yaml"
+FAILURE_POLICIES = ("Ignore", "Fail")
+MESSAGE = "used 1.02e22 of 1e22 FLOPs (102.00 %): the budget is spent. Raise it."
+CONFIGURED_SECONDS = 60.0  # the API server looks for a policy's kinds every 30 s
+LAG_SECONDS = 20.0  # of the API server's own caches; under a second in practice
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A namespace on a cluster where the lock works, and what tests do there."""
+
+    kubectl: Kubectl
+    group: str
+
+    @property
+    def label(self) -> str:
+        """The label that binds a pod or Job to a run."""
+        return f"{self.group}/run"
+
+    def make_run(self, name: str, workload: str) -> None:
+        """Apply a FineTuneRun that names a workload."""
+        self.kubectl.apply(
+            {
+                "apiVersion": f"{self.group}/v1alpha1",
+                "kind": "FineTuneRun",
+                "metadata": {"name": name},
+                "spec": {"workload": {"name": workload}},
+            }
+        )
+
+    def set_holds(self, name: str, *workloads: str) -> None:
+        """Write status.holds as the operator does; none releases."""
+        holds = [
+            {
+                "workload": f"batch/v1/Job/{workload}",
+                "reason": "BudgetExceeded",
+                "since": "2026-11-22T00:00:00Z",
+                "message": MESSAGE,
+            }
+            for workload in workloads
+        ]
+        self.kubectl.run(
+            *("patch", f"finetuneruns.{self.group}", name, "--type=merge"),
+            *("--subresource=status", "-p", json.dumps({"status": {"holds": holds}})),
+        )
+
+    def create(self, manifest: Mapping[str, Any]) -> str:
+        """Ask for an object to be made, without making it."""
+        options = ("--dry-run=server", "-f", "-")
+        return self.kubectl.run("create", *options, stdin=json.dumps(manifest))
+
+    def change(self, job: str, patch: Mapping[str, Any]) -> str:
+        """Ask for a Job to be changed, without changing it."""
+        options = ("--dry-run=server", "--type=merge", "-p", json.dumps(patch))
+        return self.kubectl.run("patch", "job", job, *options)
+
+    def wait_until_held(
+        self, run: str, workload: str, seconds: float = LAG_SECONDS
+    ) -> None:
+        """Return once the API server refuses pods of the workload."""
+        probe = pod({"batch.kubernetes.io/job-name": workload})
+
+        def refused() -> bool:
+            try:
+                self.create(probe)
+            except KubectlError as error:
+                return f"FineTuneRun {run} holds" in error.stderr
+            return False
+
+        self.kubectl.wait_for(refused, seconds, f"the lock on Job {workload}")
+
+
+def pod(labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return a pod with these labels."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "probe", "labels": dict(labels)},
+        "spec": {"containers": [{"name": "main", "image": "none"}]},
+    }
+
+
+def job(
+    name: str,
+    *,
+    suspend: bool | None = True,
+    labels: Mapping[str, str] | None = None,
+    pod_labels: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return a Job; `suspend` None leaves the field out."""
+    container = {"name": "main", "image": "none"}
+    spec: dict[str, Any] = {
+        "template": {
+            "metadata": {"labels": dict(pod_labels or {})},
+            "spec": {"restartPolicy": "Never", "containers": [container]},
+        }
+    }
+    if suspend is not None:
+        spec["suspend"] = suspend
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": dict(labels or {})},
+        "spec": spec,
+    }
+
+
+@contextlib.contextmanager
+def copied_crds(kubectl: Kubectl) -> Iterator[None]:
+    """Install a copy of the CRD for each failure policy, at once.
+
+    The API server needs up to half a minute to find a policy's new kind, so the second
+    policy does not have to wait again.
+    """
+    groups = [_group(policy) for policy in FAILURE_POLICIES]
+    texts = [CRD.read_text().replace("flopguard.dev", group) for group in groups]
+    try:
+        kubectl.apply(*texts)
+        names = [f"crd/finetuneruns.{group}" for group in groups]
+        kubectl.run("wait", "--for=condition=Established", *names)
+        yield
+    finally:
+        delete = ("delete", "--ignore-not-found", "-f", "-")
+        kubectl.run(*delete, stdin="\n---\n".join(texts))
+
+
+@contextlib.contextmanager
+def locked_namespace(kubectl: Kubectl, failure_policy: str) -> Iterator[Lock]:
+    """Install the chart's policies, and give a namespace where they work."""
+    group = _group(failure_policy)
+    policies = (
+        LOCK.read_text()
+        .replace("{{ .Values.lock.failurePolicy }}", failure_policy)
+        .replace("flopguard.dev", group)
+    )
+    try:
+        kubectl.apply(policies)
+        with fresh_namespace(kubectl, "lock") as inside:
+            lock = Lock(inside, group)
+            lock.make_run("canary", "caged")
+            lock.set_holds("canary", "caged")
+            lock.wait_until_held("canary", "caged", CONFIGURED_SECONDS)
+            yield lock
+    finally:
+        kubectl.run("delete", "--ignore-not-found", "-f", "-", stdin=policies)
+
+
+def _group(failure_policy: str) -> str:
+    """Return the API group of the copy that fails in this way."""
+    return f"{failure_policy.lower()}.flopguard.example"
