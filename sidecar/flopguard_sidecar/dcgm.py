@@ -43,14 +43,11 @@ class DcgmSource:
             GpuSourceError: No answer, or not a page of metrics.
         """
         try:
-            lines = self._get().decode().split("\n")
-            ours = "\n".join(line for line in lines if line.startswith(_PREFIX))
-            families = text_string_to_metric_families(ours)
-            samples = [sample for family in families for sample in family.samples]
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            msg = f"dcgm-exporter did not answer with metrics: {type(error).__name__}"
+            page = self._get()
+        except (OSError, http.client.HTTPException) as error:
+            msg = f"dcgm-exporter does not answer: {type(error).__name__}"
             raise GpuSourceError(msg) from error
-        return from_dcgm((s.name, s.labels, s.value) for s in samples)
+        return read_page(page)
 
     def _get(self) -> bytes:
         connection = http.client.HTTPConnection(
@@ -63,6 +60,23 @@ class DcgmSource:
         finally:
             connection.close()
         if response.status != HTTPStatus.OK or len(body) > _MAX_PAGE_BYTES:
-            msg = "not a page of bounded size"
-            raise ValueError(msg)
+            msg = f"status {response.status}, {len(body)} bytes or more"
+            raise GpuSourceError(msg)
         return body
+
+
+def read_page(page: bytes) -> GpuReading:
+    """Read the fields of `samples.DCGM_FIELDS` from an exporter's page.
+
+    Raises:
+        GpuSourceError: A line that names a field is not a line of metrics.
+    """
+    try:
+        lines = page.decode().split("\n")
+        fields = "\n".join(line for line in lines if line.startswith(_PREFIX))
+        families = text_string_to_metric_families(fields)
+        samples = [sample for family in families for sample in family.samples]
+    except ValueError as error:
+        msg = f"dcgm-exporter's page is not one of metrics: {type(error).__name__}"
+        raise GpuSourceError(msg) from error
+    return from_dcgm((s.name, s.labels, s.value) for s in samples)
