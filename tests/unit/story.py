@@ -6,6 +6,7 @@ second pod and ended. Crossings come from the policy itself, so the story verifi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from flopguard_operator.ledger.accounts import Account, apply, due, totals
 from flopguard_operator.ledger.entries import (
@@ -19,7 +20,9 @@ from flopguard_operator.ledger.entries import (
     Settlement,
     TermsSet,
 )
-from flopguard_operator.policy.checks import evaluate, holds
+from flopguard_operator.ledger.keys import SigningKey
+from flopguard_operator.ledger.store import SqliteStore
+from flopguard_operator.policy.checks import evaluate
 from flopguard_operator.policy.rules import governing
 from flopguard_operator.policy.terms import Approach, BaseModel, Budget, Terms
 
@@ -66,25 +69,28 @@ def settled(stream: str, flops: int, begun: int, **more: bool) -> Settlement:
 
 def whole_story() -> tuple[Entry, ...]:
     """Return the entries of the run's whole life."""
+    return entries(whole_events())
+
+
+def whole_events() -> list[Event]:
+    """Return what happened to the run, without the crossings."""
     first, second = "stream-1", "stream-2"
     end = settled(first, 10_150 * 10**18, 10_200 * 10**18, final=True)
     overshoot = 200 * 10**18
-    return entries(
-        [
-            terms_set(TERMS),
-            opened(first, "support-sft-x7k2p", "Started"),
-            settled(first, 2_000 * 10**18, 2_100 * 10**18),
-            settled(first, 5_100 * 10**18, 5_200 * 10**18),
-            settled(first, 9_900 * 10**18, 10_010 * 10**18),
-            HoldSet(RUN, JOB, JOB_UID, "BudgetExceeded", already_suspended=False),
-            end,
-            HoldProven(RUN, JOB_UID, 10_200 * 10**18, overshoot, 31_250),
-            terms_set(RAISED, 2),
-            HoldReleased(RUN, JOB_UID, "the budget was raised to 2e22 FLOPs"),
-            opened(second, "support-sft-m4q8z", "Resumed", first),
-            settled(second, 3_000 * 10**18, 3_000 * 10**18, final=True),
-        ]
-    )
+    return [
+        terms_set(TERMS),
+        opened(first, "support-sft-x7k2p", "Started"),
+        settled(first, 2_000 * 10**18, 2_100 * 10**18),
+        settled(first, 5_100 * 10**18, 5_200 * 10**18),
+        settled(first, 9_900 * 10**18, 10_010 * 10**18),
+        HoldSet(RUN, JOB, JOB_UID, "BudgetExceeded", already_suspended=False),
+        end,
+        HoldProven(RUN, JOB_UID, 10_200 * 10**18, overshoot, 31_250),
+        terms_set(RAISED, 2),
+        HoldReleased(RUN, JOB_UID, "the budget was raised to 2e22 FLOPs"),
+        opened(second, "support-sft-m4q8z", "Resumed", first),
+        settled(second, 3_000 * 10**18, 3_000 * 10**18, final=True),
+    ]
 
 
 def held_story() -> tuple[Entry, ...]:
@@ -95,30 +101,31 @@ def held_story() -> tuple[Entry, ...]:
 
 
 def entries(events: Sequence[Event]) -> tuple[Entry, ...]:
-    """Return events as entries a minute apart, each crossing in its place."""
-    return tuple(
-        Entry(index, f"2026-11-22T{index // 60:02d}:{index % 60:02d}:00.000Z", event)
-        for index, event in enumerate(_with_crossings(events))
-    )
+    """Return events as entries, each crossing in its place."""
+    flat = [(at, event) for at, together in commits(events) for event in together]
+    return tuple(Entry(index, at, event) for index, (at, event) in enumerate(flat))
 
 
-def _with_crossings(events: Sequence[Event]) -> Iterator[Event]:
-    """Yield events, and after each what the policy then demands to be recorded."""
-    account = Account(events[0].run)
-    for event in events:
-        account = apply(account, event)
-        yield event
-        if account.terms_set is None:
-            continue
-        for crossing in due(
-            account, evaluate(account.terms_set.terms, totals(account))
-        ):
-            account = apply(account, crossing)
-            yield crossing
+def commits(events: Sequence[Event]) -> Iterator[tuple[str, list[Event]]]:
+    """Yield times, a minute apart, with an event and the crossings that it demands.
+
+    What has one time was committed in one transaction, as the operator does it.
+    """
+    account = Account(events[0].run) if events else None
+    for minute, event in enumerate(events):
+        account = apply(account or Account(event.run), event)
+        together = [event]
+        if account.terms_set is not None:
+            verdicts = evaluate(account.terms_set.terms, totals(account))
+            for crossing in tuple(due(account, verdicts)):
+                account = apply(account, crossing)
+                together.append(crossing)
+        yield f"2026-11-22T{minute // 60:02d}:{minute % 60:02d}:00.000Z", together
 
 
-def is_held(account: Account) -> bool:
-    """Return whether the policy would hold the run of an account now."""
-    if account.terms_set is None:
-        return False
-    return holds(evaluate(account.terms_set.terms, totals(account))) is not None
+def write_ledger(path: Path, key: SigningKey) -> None:
+    """Write the run's whole life into a real store, commit by commit."""
+    store = SqliteStore(path, key)
+    for at, together in commits(whole_events()):
+        store.commit(together, [], at)
+    store.close()

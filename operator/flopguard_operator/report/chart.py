@@ -168,8 +168,9 @@ def _lines(frame: _Frame, lines: Sequence[Line]) -> str:
 
 def _events(frame: _Frame, run: RunFacts) -> str:
     drawn: list[str] = []
-    told = [m for m in run.timeline if m.kind in _MARKED][-_MOST_POINTS:]
-    for moment in told:
+    # What was committed together is one line in the picture.
+    told = {(m.at, m.kind): m for m in run.timeline if m.kind in _MARKED}
+    for moment in list(told.values())[-_MOST_POINTS:]:
         at = _milliseconds(moment.at)
         if at is None or not frame.timed:
             continue

@@ -21,7 +21,7 @@ from flopguard_operator.report.unknowns import unknowns
 
 MOST_ROWS = 200  # per table, so that a report stays one that a person can print
 
-_OUTCOMES = {
+OUTCOMES = {
     "ok": "The ledger verifies.",
     "mismatch": "The ledger does NOT verify: do not rely on this report.",
     "incomplete": "The ledger could be verified only in part.",
@@ -77,7 +77,7 @@ def compose(facts: ReportFacts) -> Document:
     return Document(
         title="flopguard report",
         lead=f"{count} run{'' if count == 1 else 's'} in a ledger of"
-        f" {facts.ledger.size} entries. {_OUTCOMES[facts.ledger.outcome]}",
+        f" {facts.ledger.size} entries. {OUTCOMES[facts.ledger.outcome]}",
         parts=tuple(_part(run) for run in facts.runs),
         ledger=_ledger(facts.ledger),
     )
@@ -257,7 +257,7 @@ def _ledger(ledger: LedgerFacts) -> Section:
     return Section(
         "Ledger",
         (
-            _OUTCOMES[ledger.outcome],
+            OUTCOMES[ledger.outcome],
             f"{ledger.size} entries. Root hash: {ledger.root}.",
             f"Signed with: {ledger.key}.",
             "Anybody can repeat the checks offline: flopguard verify FILE.",

@@ -13,15 +13,18 @@ _LIST_OR_RULE = re.compile(r"^(\d*)([-+=.)])")
 
 def as_html(text: str) -> str:
     """Return `text` for HTML or SVG, also inside a quoted attribute."""
-    return html.escape(_one_line(text), quote=True)
+    return html.escape(as_line(text), quote=True)
 
 
 def as_markdown(text: str) -> str:
     """Return `text` as one line of Markdown in which nothing is markup."""
-    escaped = _MARKUP.sub(r"\\\1", _one_line(text).strip())
+    escaped = _MARKUP.sub(r"\\\1", as_line(text).strip())
     return _LIST_OR_RULE.sub(r"\1\\\2", escaped)
 
 
-def _one_line(text: str) -> str:
-    """Return `text` without line breaks, control and direction-changing characters."""
+def as_line(text: str) -> str:
+    """Return `text` without line breaks, control and direction-changing characters.
+
+    Enough for a terminal, where those could move the cursor or hide what stands there.
+    """
     return "".join(c if c.isprintable() else " " for c in text)

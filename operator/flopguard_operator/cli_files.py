@@ -1,0 +1,100 @@
+"""Open what the command line is given, and end with a sentence and an exit code.
+
+A ledger may come from a stranger: what is printed of it cannot move a cursor, and no
+way in which a file can be wrong ends in a traceback.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
+from flopguard_operator.ledger.export import TruncatedError, lines_of
+from flopguard_operator.ledger.store import export_file
+from flopguard_operator.report.escaping import as_line
+
+_SQLITE = b"SQLite format 3\0"  # sqlite.org/fileformat.html, offset 0
+
+LEDGER_HELP = "An exported ledger, the operator's ledger.db, or - for standard input."
+_EXIT_CODES = """
+\b
+Exit codes:
+  0  done, and everything holds
+  1  something does not hold: the ledger was changed, or is not one
+  2  not everything could be read or checked, or the command was misspelt
+"""
+
+
+class MismatchError(click.ClickException):
+    """A file is not what it should be: exit code 1."""
+
+
+class UnusableError(click.ClickException):
+    """Something could not be read or found: exit code 2."""
+
+    exit_code = 2
+
+
+def epilog(*examples: str) -> str:
+    """Return examples and exit codes as they stand at the end of a `--help`.
+
+    Examples are set as they are; click would fill the lines of a docstring.
+    """
+    lines = "\n".join(f"  {line}" for line in examples)
+    return f"\b\nExamples:\n{lines}\n{_EXIT_CODES}"
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what can go wrong with a ledger or a file into a sentence and a code."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot use {error.filename or 'the file'}: {error.strerror}"
+        raise UnusableError(as_line(message)) from error
+    except (LedgerUnavailableError, TruncatedError) as error:
+        raise UnusableError(as_line(str(error))) from error
+    except LedgerError as error:
+        raise MismatchError(as_line(str(error))) from error
+
+
+@contextmanager
+def ledger_lines(file: str) -> Iterator[Iterator[bytes]]:
+    """Give the lines of an exported ledger, bounded in length; export one if need be.
+
+    Args:
+        file: path of an export or of the operator's database, "-" for standard input.
+    """
+    with told():
+        if file == "-":
+            yield lines_of(sys.stdin.buffer)
+            return
+        with Path(file).open("rb") as stream:
+            if stream.read(len(_SQLITE)) != _SQLITE:
+                stream.seek(0)
+                yield lines_of(stream)
+                return
+        with _exported(Path(file)) as stream:
+            yield lines_of(stream)
+
+
+def write_text(text: str, output: Path | None) -> None:
+    """Write to a file, or to standard output without one."""
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    with told():
+        output.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _exported(database: Path) -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as spool:
+        export_file(database, spool)
+        spool.seek(0)
+        yield spool
