@@ -196,6 +196,17 @@ MESSAGES = {
             " Raise spec.budget.percentOfThreshold to 11 or more to resume."
         ),
     ),
+    "a spent budget that no percentage of the threshold can cover": (
+        Terms(
+            budget=Budget(percent_of_threshold=90, warn_at_percent=()), approach=SILENT
+        ),
+        "3.3e22",
+        (
+            "used 3.3e22 of 2.97e22 FLOPs (111.11 %): the budget is spent. Replace"
+            " spec.budget.percentOfThreshold by spec.budget.maxFlops above 3.3e22"
+            " to resume."
+        ),
+    ),
     "a budget warning": (
         Terms(budget=Budget(max_flops=10**22, warn_at_percent=(50,)), approach=SILENT),
         "5.01e21",

@@ -23,6 +23,7 @@ from flopguard_operator.policy.verdict import (
     usage,
 )
 
+_LARGEST_SHARE = 100  # of the threshold, in spec.budget; the API refuses more
 _LARGEST_PERCENT = 1_000_000  # a bound for hostile input, not a choice
 
 
@@ -201,7 +202,10 @@ def _raise_budget(case: Case) -> str:
     budget = case.terms.budget
     if budget is not None and budget.max_flops is None:
         least = next_percent(case.upper, case.threshold.limit)
-        return f"Raise spec.budget.percentOfThreshold to {least} or more"
+        if least <= _LARGEST_SHARE:
+            return f"Raise spec.budget.percentOfThreshold to {least} or more"
+        figure = f"spec.budget.maxFlops above {at_least(case.upper)}"
+        return f"Replace spec.budget.percentOfThreshold by {figure}"
     return f"Raise spec.budget.maxFlops above {at_least(case.upper)}"
 
 
