@@ -162,7 +162,8 @@ def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     """Return a note's signed text, and each signature: (key name, key id and rest)."""
     text, gap, tail = note.rpartition("\n\n")
     lines = tail.split("\n")
-    if len(note) > MAX_NOTE_BYTES or not gap or lines.pop() or not lines:
+    too_long = len(note) > MAX_NOTE_BYTES
+    if too_long or not gap or not text.isascii() or lines.pop() or not lines:
         message = "the tree head is not a signed note"
         raise LedgerError(message)
     if len(lines) > MAX_SIGNATURES:
