@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopguard_hook.page import CATEGORIES, FORMATS, PageError
+from flopguard_hook.page import CATEGORIES, ERROR_FLAGS, FORMATS, PageError
 from flopguard_sidecar import meter
+from flopguard_sidecar.folder import MAX_FACTS_BYTES, MAX_PAGES
 from flopguard_sidecar.meter import FactsError, PageMark
 from standins.pages import NONCE, file_bytes, forward, nonce, page
 
@@ -112,6 +113,18 @@ def test_the_marks_json_is_the_documented_document() -> None:
         ],
     }
     assert document.decode() == json.dumps(expected, separators=(",", ":")) + "\n"
+
+
+def test_the_largest_marks_json_stays_within_what_the_operator_reads() -> None:
+    """4,000 pages of full counters and 1 MiB of facts: below 8 MiB."""
+    full = {category: dict.fromkeys(FORMATS, FULL) for category in CATEGORIES}
+    written = page(full, steps=2**64 - 1, errors=ERROR_FLAGS)
+    one = meter.unreadable(NONCE, meter.read(NONCE, file_bytes(written)))
+
+    document = meter.marks_json(meter.total([one] * MAX_PAGES))
+
+    assert len(document) + MAX_FACTS_BYTES < 8 * 1024 * 1024
+    assert len(json.loads(document)["done"]["forward"]) <= 44
 
 
 def test_the_marks_json_of_an_empty_folder_is_a_mark_of_zero() -> None:
