@@ -35,7 +35,7 @@ help: ## Explain every target
 test: install train ## Run every test that fits in 25 minutes, lint included
 	$(MAKE) lint
 	$(BIN)/python -m pytest tests/unit
-	$(TRAIN)/bin/python -m pytest tests/torch
+	$(TRAIN)/bin/python -m pytest tests/training
 
 ## Environments
 

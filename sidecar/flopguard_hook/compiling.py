@@ -1,0 +1,54 @@
+"""Keeps torch.compile from compiling the hook's own frames. Shell.
+
+`torch._dynamo.disable` would import torch._dynamo, which costs seconds; the same mark
+can be set on code objects without it.
+"""
+
+import sys
+from types import CodeType, FunctionType
+from typing import Any, Iterator
+
+import torch
+from flopguard_hook.dispatch import Meter
+
+
+def hide_from_dynamo() -> None:
+    """Mark every function of the hook as not to be compiled when it runs.
+
+    What an operator calls from within the meter is not compiled either.
+    """
+    dynamo: Any = torch._C._dynamo.eval_frame
+    if not hasattr(dynamo, "set_code_exec_strategy"):
+        return  # before torch 2.7: dynamo skips frames under a mode by itself
+    action, strategy = dynamo._FrameAction, dynamo._FrameExecStrategy
+    frame_only = strategy(action.SKIP, action.DEFAULT)
+    for code in _codes_of_package():
+        dynamo.set_code_exec_strategy(code, frame_only)
+    all_within = strategy(action.SKIP, action.SKIP)
+    dynamo.set_code_exec_strategy(Meter.__torch_dispatch__.__code__, all_within)
+
+
+def _codes_of_package() -> "Iterator[CodeType]":
+    package = __name__.split(".", maxsplit=1)[0]
+    for name, module in list(sys.modules.items()):
+        if name == package or name.startswith(package + "."):
+            for value in vars(module).values():
+                if getattr(value, "__module__", None) == name:
+                    yield from _codes_of(value)
+
+
+def _codes_of(value: Any) -> "Iterator[CodeType]":
+    if isinstance(value, FunctionType):
+        yield from _with_nested(value.__code__)
+    elif isinstance(value, type):
+        for member in vars(value).values():
+            function = getattr(member, "__func__", member)
+            if isinstance(function, FunctionType):
+                yield from _with_nested(function.__code__)
+
+
+def _with_nested(code: CodeType) -> "Iterator[CodeType]":
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _with_nested(constant)

@@ -1,0 +1,89 @@
+"""Writes one process's page and facts file. Shell: the only module that writes files.
+
+The page is written by `pwrite`, never mapped: a mapped page that somebody truncates
+would kill the training process by SIGBUS.
+"""
+
+import json
+import os
+from typing import Any, Mapping
+
+from flopguard_hook.page import SLOT_BYTES, Page, encode_slot
+
+MOST_PAGES = 4000
+MOST_FACTS_BYTES = 60_000
+_MODE = 0o644
+
+
+class FolderFullError(Exception):
+    """The folder holds as many pages as a reader reads."""
+
+
+class PageWriter:
+    """One process's page and facts file in the folder of pages.
+
+    Both are made under another name and renamed, so that a reader never meets half of
+    one. The page that fills the folder carries the flag `too_many_pages`.
+
+    Attributes:
+        fills_folder: Whether this page is the last one that the folder takes.
+    """
+
+    def __init__(self, folder: str, page: Page) -> None:
+        """Write the first page.
+
+        Raises:
+            FolderFullError: The folder holds 4,000 pages.
+            OSError: The folder cannot be written.
+        """
+        with os.scandir(folder) as entries:
+            pages = sum(entry.name.endswith(".page") for entry in entries)
+        if pages >= MOST_PAGES:
+            msg = f"{folder} holds {pages} pages"
+            raise FolderFullError(msg)
+        self.fills_folder = pages == MOST_PAGES - 1
+        self._stem = os.path.join(folder, page.nonce)
+        hidden = os.path.join(folder, "." + page.nonce + ".page")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(hidden, flags, _MODE)
+        os.fchmod(self._descriptor, _MODE)  # whatever the umask
+        os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
+        self.write(page)
+        os.rename(hidden, self._stem + ".page")
+
+    def write(self, page: Page) -> None:
+        """Write the slot of the page's generation, whole, in one call.
+
+        Raises:
+            OSError: It could not be written; the other slot is untouched.
+        """
+        slot = encode_slot(page)
+        written = os.pwrite(self._descriptor, slot, (page.generation & 1) * SLOT_BYTES)
+        if written != SLOT_BYTES:
+            msg = f"only {written} bytes of a slot were written"
+            raise OSError(msg)
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Replace the facts file.
+
+        Raises:
+            OSError: It could not be written; the older one is untouched.
+        """
+        text = json.dumps(facts, sort_keys=True)
+        if len(text) > MOST_FACTS_BYTES:
+            text = json.dumps({"schema": facts.get("schema"), "left_out": "too long"})
+        hidden = os.path.join(
+            os.path.dirname(self._stem), "." + os.path.basename(self._stem) + ".json"
+        )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = os.open(hidden, flags, _MODE)
+        try:
+            os.fchmod(descriptor, _MODE)
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+        os.rename(hidden, self._stem + ".json")
+
+    def abandon(self) -> None:
+        """Let go of the file: in a forked child it belongs to the parent."""
+        os.close(self._descriptor)
