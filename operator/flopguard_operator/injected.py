@@ -51,7 +51,7 @@ def install(pod: Raw, images: Images) -> dict[str, Any]:
         "name": naming.INSTALL_CONTAINER,
         "image": images.sidecar,
         "imagePullPolicy": images.pull_policy,
-        "args": ["install", naming.HOOK_PATH],
+        "args": ["install", naming.HOOK_PATH, "--pages", naming.PAGES_PATH],
         "resources": _resources(pod),
         "securityContext": _security_context(),
         "terminationMessagePolicy": "FallbackToLogsOnError",

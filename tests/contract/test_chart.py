@@ -45,7 +45,7 @@ def helm(verb: str, kubectl: Kubectl, *arguments: str) -> str:
 
 
 def test_its_pods_pass_restricted_pod_security(release: Kubectl) -> None:
-    """The API server warns of a template that would not; dry run, so no kubelet."""
+    """The namespace enforces it, so the API server would refuse them here."""
     for kind, name in (("sts", "flopguard-operator"), ("deploy", "flopguard-webhook")):
         spec = release.get_json(kind, name)["spec"]["template"]["spec"]
         mounts = spec["containers"][0].get("volumeMounts", [])

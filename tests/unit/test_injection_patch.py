@@ -60,7 +60,7 @@ OURS = """
     - name: flopguard-install
       image: registry.example/flopguard-sidecar:0.1.0
       imagePullPolicy: IfNotPresent
-      args: [install, /flopguard/hook]
+      args: [install, /flopguard/hook, --pages, /flopguard/pages]
       resources: &resources
         requests: {cpu: 10m, memory: 64Mi}
         limits: {cpu: 500m, memory: 128Mi}
