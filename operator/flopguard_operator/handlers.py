@@ -75,13 +75,15 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
-async def watch(cache: Cache, stop: asyncio.Event, ready: asyncio.Event) -> None:
+async def watch(cache: Cache, stop: asyncio.Event) -> None:
     """Run kopf until `stop` is set."""
+    # kopf's default asks for the name of the user, which a container's UID has not.
+    identity: Any = naming.MANAGER
     await kopf.operator(
+        identity=identity,
         registry=registry(cache),
         settings=settings(),
         clusterwide=True,
         standalone=True,
         stop_flag=stop,
-        ready_flag=ready,
     )

@@ -98,14 +98,14 @@ async def operate(settings: Settings) -> None:
     books = Books(open_store)
     cycle = Cycle(settings, cache, cluster, books, metrics.Collector())
     cycle.ended_at = time.monotonic()
-    stop, ready = asyncio.Event(), asyncio.Event()
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     runner = web.AppRunner(_application(cycle))
     await runner.setup()
     await web.TCPSite(runner, port=settings.port).start()
-    watching = asyncio.create_task(handlers.watch(cache, stop, ready))
+    watching = asyncio.create_task(handlers.watch(cache, stop))
     looping = asyncio.create_task(cycle.run(stop))
     try:
         # Whichever ends first without being told to has failed: end the process, so
