@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import contextlib
+import signal
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -75,7 +77,11 @@ async def _webhook(flags: argparse.Namespace) -> None:
         return await asyncio.to_thread(cluster.list_runs, namespace)
 
     images = Images(flags.sidecar_image, flags.sidecar_pull_policy)
-    await webhook.serve(list_runs, images, context, flags.port)
+    serving = asyncio.create_task(webhook.serve(list_runs, images, context, flags.port))
+    # To process 1 of a container, a signal that nobody handles is no signal.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
 
 
 if __name__ == "__main__":
