@@ -109,7 +109,7 @@ def test_a_ledger_of_another_key_is_a_mismatch() -> None:
     assert report.exit_code == 1
 
 
-@pytest.mark.parametrize("bit", [0, 3, 7], ids=lambda bit: f"bit {bit}")
+@pytest.mark.parametrize("bit", [0, 5], ids=lambda bit: f"bit {bit}")
 def test_every_flipped_byte_is_detected(bit: int) -> None:
     """No byte of an export can change without the report changing."""
     for place in range(len(SMALL)):

@@ -93,14 +93,15 @@ def fold(entries: Iterable[Entry]) -> dict[str, Account]:
 
 def totals(account: Account) -> Totals:
     """Return the FLOPs of a run: the sum of the marks of its streams."""
-    marks = account.streams.values()
-    return Totals(
-        done={
-            category: sum(mark.done.get(category, 0) for mark in marks)
-            for category in CATEGORIES
-        },
-        begun=sum(max(mark.begun, mark.measured) for mark in marks),
-    )
+    done, begun = dict.fromkeys(CATEGORIES, 0), 0
+    for mark in account.streams.values():
+        measured = 0
+        for category in CATEGORIES:
+            flops = mark.done.get(category, 0)
+            done[category] += flops
+            measured += flops
+        begun += max(mark.begun, measured)
+    return Totals(done, begun)
 
 
 def mark_of(settlement: Settlement) -> Mark:
@@ -123,10 +124,10 @@ def due(account: Account, verdicts: Iterable[Verdict]) -> Iterator[Crossing]:
     budget has lines of its own.
     """
     known = {(c.action, c.reason, c.percent, c.limit) for c in account.crossings}
-    total = totals(account)
     for verdict in verdicts:
         limit = str(verdict.limit)
         if (verdict.action, verdict.reason, verdict.percent, limit) not in known:
+            total = totals(account)
             yield Crossing(
                 run=account.ref,
                 action=verdict.action,
