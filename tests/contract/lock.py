@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from cluster.fixtures import fresh_namespace
 from cluster.kubectl import Kubectl, KubectlError
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "charts" / "flopguard" / "templates" / "lock.yaml"
 CRD = ROOT / "crds" / "finetuneruns.yaml"
+PLURAL = "lockedruns"
 FAILURE_POLICIES = ("Ignore", "Fail")
 MESSAGE = "used 1.02e22 of 1e22 FLOPs (102.00 %): the budget is spent. Raise it."
 CONFIGURED_SECONDS = 60.0  # the API server looks for a policy's kinds every 30 s
@@ -58,7 +61,7 @@ class Lock:
             for workload in workloads
         ]
         self.kubectl.run(
-            *("patch", f"finetuneruns.{self.group}", name, "--type=merge"),
+            *("patch", f"{PLURAL}.{self.group}", name, "--type=merge"),
             *("--subresource=status", "-p", json.dumps({"status": {"holds": holds}})),
         )
 
@@ -130,16 +133,14 @@ def copied_crds(kubectl: Kubectl) -> Iterator[None]:
     The API server needs up to half a minute to find a policy's new kind, so the second
     policy does not have to wait again.
     """
-    groups = [_group(policy) for policy in FAILURE_POLICIES]
-    texts = [CRD.read_text().replace("flopguard.dev", group) for group in groups]
+    copies = [_copy(_group(policy)) for policy in FAILURE_POLICIES]
+    names = [f"crd/{copy['metadata']['name']}" for copy in copies]
     try:
-        kubectl.apply(*texts)
-        names = [f"crd/finetuneruns.{group}" for group in groups]
+        kubectl.apply(*copies)
         kubectl.run("wait", "--for=condition=Established", *names)
         yield
     finally:
-        delete = ("delete", "--ignore-not-found", "-f", "-")
-        kubectl.run(*delete, stdin="\n---\n".join(texts))
+        kubectl.run("delete", "--ignore-not-found", *names)
 
 
 @contextlib.contextmanager
@@ -161,6 +162,20 @@ def locked_namespace(kubectl: Kubectl, failure_policy: str) -> Iterator[Lock]:
             yield lock
     finally:
         kubectl.run("delete", "--ignore-not-found", "-f", "-", stdin=policies)
+
+
+def _copy(group: str) -> dict[str, Any]:
+    """Return the CRD in another group, and without names that a person types.
+
+    kubectl remembers for minutes which kinds there are: a second `ftr` would catch the
+    other tests' commands even after it is gone.
+    """
+    crd: dict[str, Any] = yaml.safe_load(CRD.read_text())
+    names = {"kind": "FineTuneRun", "listKind": "FineTuneRunList"}
+    crd["metadata"]["name"] = f"{PLURAL}.{group}"
+    crd["spec"]["group"] = group
+    crd["spec"]["names"] = {**names, "plural": PLURAL, "singular": "lockedrun"}
+    return crd
 
 
 def _group(failure_policy: str) -> str:

@@ -164,8 +164,8 @@ FIGURES = (
     budget("a budget with separators", 'maxFlops: "1,000"', "should match"),
     budget("a negative budget", 'maxFlops: "-1e22"', "should match"),
     budget("an empty budget figure", 'maxFlops: ""', "should match"),
-    budget("a budget of zero", 'maxFlops: "0"', "must be at least 1 FLOP"),
-    budget("a budget below one FLOP", 'maxFlops: "0.5"', "must be at least 1 FLOP"),
+    budget("a budget of zero", 'maxFlops: "0"', "must be at least 1"),
+    budget("a budget below one FLOP", 'maxFlops: "0.5"', "must be at least 1"),
     budget("a budget above all reason", 'maxFlops: "1e31"', "must be below 1e30"),
     budget("a figure that never ends", f'maxFlops: "{"9" * 200}"', "Too long"),
 )

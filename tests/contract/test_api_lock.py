@@ -14,6 +14,7 @@ from contract.lock import (
     FAILURE_POLICIES,
     LAG_SECONDS,
     MESSAGE,
+    PLURAL,
     Lock,
     copied_crds,
     job,
@@ -218,7 +219,7 @@ def test_a_deleted_pod_is_not_made_again(lock: Lock) -> None:
 @AS_SHIPPED
 def test_without_the_crd_strangers_pods_start(lock: Lock) -> None:
     """Nothing that befalls flopguard stops a stranger's pod. Last: it ends the lock."""
-    lock.kubectl.run("delete", "crd", f"finetuneruns.{lock.group}")
+    lock.kubectl.run("delete", "crd", f"{PLURAL}.{lock.group}")
 
     assert lock.create(pod({JOB_NAME: "stranger"}))
     assert lock.kubectl.wait_for(

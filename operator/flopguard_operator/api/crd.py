@@ -1,33 +1,39 @@
-"""Write the generated files: crds/ and the chart's copy of them (`make crds`)."""
+"""Write the generated files: crds/, the chart's copy, docs/api.md (`make crds`)."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from flopguard_operator.api.reference import markdown
 from flopguard_operator.api.resources import RESOURCES, crd
 
 HEADER = (
     "# Generated from operator/flopguard_operator/api by `make crds`: do not edit.\n"
 )
+CHART_COPY = "charts/flopguard/templates/crds.yaml"
+REFERENCE = "docs/api.md"
 
 
 def files() -> dict[str, str]:
     """Return the content of every generated file, by its path in the repository."""
-    texts = {
-        resource.plural: yaml.safe_dump(crd(resource), sort_keys=False, width=100)
-        for resource in RESOURCES
-    }
-    made = {f"crds/{name}.yaml": HEADER + text for name, text in texts.items()}
-    made["charts/flopguard/templates/crds.yaml"] = (
-        HEADER
-        + "{{- if .Values.crds.install }}\n"
-        + "---\n".join(texts.values())
-        + "{{- end }}\n"
-    )
-    return made
+    made = {f"crds/{r.plural}.yaml": HEADER + _dump(crd(r)) for r in RESOURCES}
+    kept = "---\n".join(_dump(_kept(crd(r))) for r in RESOURCES)
+    chart = f"{HEADER}{{{{- if .Values.crds.install }}}}\n{kept}{{{{- end }}}}\n"
+    return {**made, CHART_COPY: chart, REFERENCE: markdown(RESOURCES)}
+
+
+def _dump(manifest: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(manifest, sort_keys=False, width=100)
+
+
+def _kept(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the CRD with the mark that keeps it, and all runs, at `helm uninstall`."""
+    notes = {"annotations": {"helm.sh/resource-policy": "keep"}}
+    return {**manifest, "metadata": {**manifest["metadata"], **notes}}
 
 
 def stale(root: Path) -> list[str]:

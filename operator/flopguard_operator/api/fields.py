@@ -70,13 +70,23 @@ def read(model: type[M], value: object, path: str) -> M:
         SpecError: it does not follow the model; the message names the field.
     """
     try:
+        return _validated(model, value, path)
+    except UnicodeError:  # half of a surrogate pair, which JSON can spell
+        message = f"{path}: a text in it is not valid Unicode"
+        raise SpecError(message) from None
+
+
+def _validated(model: type[M], value: object, path: str) -> M:
+    """Return the model, with pydantic's errors told in sentences."""
+    try:
         return model.model_validate(value)
     except pydantic.ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         lines = [_sentence(path, item) for item in found[:_SHOWN_ERRORS]]
         if len(found) > _SHOWN_ERRORS:
             lines.append(f"and {len(found) - _SHOWN_ERRORS} more")
-        raise SpecError("; ".join(lines)) from None
+        text = "; ".join(lines).encode().decode()  # raises UnicodeError if it must
+        raise SpecError(text) from None
 
 
 def _sentence(path: str, error: Mapping[str, Any]) -> str:
@@ -94,7 +104,7 @@ def _figure(value: object) -> int:
         raise ValueError(message)  # noqa: TRY004 (pydantic turns only ValueError into its own)
     count = flops.parse(value)
     if count < 1:
-        message = "must be at least 1 FLOP"
+        message = "must be at least 1"
         raise ValueError(message)
     return count
 
@@ -120,9 +130,9 @@ Flops = Annotated[
             "maxLength": 48,
             "pattern": flops.PATTERN,
             CEL: [
-                rule("double(self) >= 1.0", "must be at least 1 FLOP"),
+                rule("double(self) >= 1.0", "must be at least 1"),
                 # Strictly: just above 1e30 a double would still round down to it.
-                rule("double(self) < 1e30", "must be below 1e30 FLOPs"),
+                rule("double(self) < 1e30", "must be below 1e30"),
             ],
         }
     ),

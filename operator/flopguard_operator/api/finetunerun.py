@@ -62,8 +62,8 @@ class BaseModelSpec(ApiModel):
     counted: the figures may be revised, the model may not be another one."""
     pretraining_flops: Flops | None = None
     """FLOPs of the base model's pre-training: the figure that is compared with the law.
-    A quoted string, "8.0e24"; needs `source`. Unknown when left out: the strictest
-    limit then applies."""
+    A quoted string, "8.0e24"; needs `source`. Unknown when left out; the
+    limit for unknown models then applies, 3.3e22 (3.3e24 with systemic risk)."""
     pretraining_flops_high: Flops | None = None
     """Upper estimate of the same figure. Shown, never compared. Not acted on yet."""
     source: Line | None = None
@@ -121,7 +121,7 @@ class ThresholdSpec(ApiModel):
     """Percentages of the threshold at which to warn."""
     hold_at_percent: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 95
     """Percentage of the threshold at which the run is held. Raise it (or set onApproach
-    to Annotate) to let a held run go on; the ledger records who is let pass."""
+    to Annotate) to let a held run go on; the ledger records the change."""
     on_approach: Literal["Suspend", "Annotate", "Nothing"] = "Suspend"
     """What to do at holdAtPercent."""
 
