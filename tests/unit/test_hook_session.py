@@ -1,0 +1,173 @@
+"""The page and facts file that a process writes."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from flopguard_hook.page import Page, read_page
+from flopguard_hook.session import Charge, Session
+from flopguard_hook.writer import MOST_PAGES
+
+CHARGES = (Charge("forward", "fp32", 10),)
+
+
+def only_page(folder: Path) -> Page:
+    """Return the one page in the folder."""
+    (path,) = folder.glob("*.page")
+    return read_page(path.read_bytes())
+
+
+def test_begun_is_written_before_done(tmp_path: Path) -> None:
+    """A kill between the two leaves the work charged as begun."""
+    session = Session(str(tmp_path))
+    session.begin(CHARGES)
+    during = only_page(tmp_path)
+    session.finish(CHARGES)
+    after = only_page(tmp_path)
+
+    assert (during.done["forward"]["fp32"], during.begun["forward"]["fp32"]) == (0, 10)
+    assert (after.done["forward"]["fp32"], after.begun["forward"]["fp32"]) == (10, 10)
+
+
+def test_a_process_that_counts_nothing_writes_nothing(tmp_path: Path) -> None:
+    """A DataLoader's worker must not fill the folder."""
+    session = Session(str(tmp_path))
+    session.note("torch", "2")
+    session.finish_step([], outermost=True)
+    session.close()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_page_and_facts_are_readable_by_the_sidecar(tmp_path: Path) -> None:
+    """It runs as another user, whatever the umask of the training process is."""
+    before = os.umask(0o077)
+    try:
+        session = Session(str(tmp_path))
+        session.begin(CHARGES)
+    finally:
+        os.umask(before)
+
+    names = sorted(path.suffix for path in tmp_path.iterdir())
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert (names, modes) == ([".json", ".page"], {0o644})
+
+
+def test_a_clean_exit_closes_the_page(tmp_path: Path) -> None:
+    """Anything else leaves it open."""
+    session = Session(str(tmp_path))
+    session.begin(CHARGES)
+    open_page = only_page(tmp_path)
+    session.close()
+
+    assert (open_page.closed, only_page(tmp_path).closed) == (False, True)
+
+
+def test_a_step_within_a_step_is_not_counted(tmp_path: Path) -> None:
+    """Its FLOPs are."""
+    charges = (Charge("optimizer", "fp32", 7),)
+    session = Session(str(tmp_path))
+    for outermost in (False, True):
+        session.begin(charges)
+        session.finish_step(charges, outermost=outermost)
+
+    page = only_page(tmp_path)
+    assert (page.steps, page.done["optimizer"]["fp32"]) == (1, 14)
+
+
+def test_facts_are_replaced_only_when_they_change(tmp_path: Path) -> None:
+    """Not with every step."""
+    session = Session(str(tmp_path))
+    session.begin(CHARGES)
+    session.finish_step(CHARGES, outermost=True)
+    (path,) = tmp_path.glob("*.json")
+    first = path.stat().st_ino
+    session.finish_step(CHARGES, outermost=True)
+    same = path.stat().st_ino
+    session.note("torch", "2.15")
+    session.finish_step(CHARGES, outermost=True)
+
+    assert same == first
+    assert json.loads(path.read_text())["torch"] == "2.15"
+
+
+def test_a_fork_gets_a_page_of_its_own(tmp_path: Path) -> None:
+    """With counters at zero, and without writing into its parent's."""
+    session = Session(str(tmp_path))
+    session.begin(CHARGES)
+    parent = only_page(tmp_path)
+    session.start_anew()
+    session.begin((Charge("backward", "bf16", 3),))
+
+    pages = [read_page(path.read_bytes()) for path in tmp_path.glob("*.page")]
+    (child,) = (page for page in pages if page.nonce != parent.nonce)
+    assert parent in pages
+    assert child.begun["forward"]["fp32"] == 0
+    assert child.begun["backward"]["bf16"] == 3
+
+
+def test_a_folder_that_cannot_be_written_disarms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says why; the charge itself raises nothing."""
+    session = Session(str(tmp_path / "absent"))
+    session.begin(CHARGES)
+
+    assert not session.armed
+    assert capsys.readouterr().err.count("flopguard: this process is not counted") == 1
+
+
+def test_a_full_folder_takes_no_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page that filled it says so; the process after it is not counted."""
+    for number in range(MOST_PAGES - 1):
+        (tmp_path / f"{number:032x}.page").touch()
+    last, late = Session(str(tmp_path)), Session(str(tmp_path))
+    last.begin(CHARGES)
+    last.finish(CHARGES)
+    late.begin(CHARGES)
+
+    filled = [path for path in tmp_path.glob("*.page") if path.stat().st_size]
+    assert len(filled) == 1
+    assert read_page(filled[0].read_bytes()).errors == ("too_many_pages",)
+    assert (last.armed, late.armed) == (True, False)
+    assert "holds 4000 pages" in capsys.readouterr().err
+
+
+def test_a_write_that_fails_is_made_up_for_by_the_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counters are cumulative: nothing is lost but the moment."""
+
+    def no_space(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    session = Session(str(tmp_path))
+    session.begin(CHARGES)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", no_space)
+        session.finish(CHARGES)
+        session.begin(CHARGES)
+    session.finish(CHARGES)
+
+    page = only_page(tmp_path)
+    assert page.done["forward"]["fp32"] == 20
+    assert page.errors == ("page_write_failed",)
+    assert capsys.readouterr().err.count("could not be written") == 1
+
+
+def test_a_failure_of_the_hook_is_flagged_and_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training goes on; the sidecar sees the flag."""
+    session = Session(str(tmp_path))
+    session.begin(CHARGES)
+    session.fail(ZeroDivisionError("planted"))
+
+    assert not session.armed
+    assert only_page(tmp_path).errors == ("hook_failed",)
+    assert capsys.readouterr().err.count("planted") == 1
