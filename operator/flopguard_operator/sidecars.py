@@ -15,7 +15,7 @@ from flopguard_operator.naming import CATEGORIES, SIDECAR_PORT
 from flopguard_operator.observed import Pod, at, text
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-MAX_DIGITS = 39  # 128-bit counters
+MAX_DIGITS = 44  # 4,000 pages of 128-bit counters (docs/formats.md)
 SECONDS = 2.0
 PARALLEL = 32
 
@@ -50,19 +50,23 @@ def parse(raw: Any, stream: str) -> Mark | None:
     """Return the stream's mark from the JSON of `/marks`; None if it is not one."""
     if at(raw, "schema") != 1:
         return None
-    done = {c: _digits(text(raw, "done", c)) for c in CATEGORIES}
-    begun = {c: _digits(text(raw, "begun", c)) for c in CATEGORIES}
+    done = {c: _count(text(raw, "done", c)) for c in CATEGORIES}
+    begun = {c: _count(text(raw, "begun", c)) for c in CATEGORIES}
+    flops = [*done.values(), *begun.values()]
+    if None in flops:
+        return None  # a figure out of bounds must not pass for a zero
     steps, pages = at(raw, "steps"), at(raw, "pages")
+    counted = {c: flops or 0 for c, flops in done.items()}
     return Mark(
         stream=stream,
-        done=done,
-        begun=max(sum(begun.values()), sum(done.values())),
+        done=counted,
+        begun=max(sum(n or 0 for n in begun.values()), sum(counted.values())),
         steps=steps if isinstance(steps, int) and steps >= 0 else 0,
         pages=len(pages) if isinstance(pages, list) else 0,
         source="sidecar",
     )
 
 
-def _digits(value: str) -> int:
-    ok = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
-    return int(value) if ok else 0
+def _count(digits: str) -> int | None:
+    ok = digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS
+    return int(digits) if ok else None

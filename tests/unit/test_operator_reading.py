@@ -157,8 +157,17 @@ def test_marks_are_read_from_a_sidecar() -> None:
         [],
         {"schema": 2},
         marks_json(schema="1"),
+        marks_json(begun={"forward": "9" * 45}),
+        marks_json(done={}),
     ],
-    ids=["null", "a list", "a later schema", "schema as text"],
+    ids=[
+        "null",
+        "a list",
+        "a later schema",
+        "schema as text",
+        "a figure out of bounds",
+        "a figure missing",
+    ],
 )
 def test_another_shape_is_no_mark(raw: Any) -> None:
     """Only the agreed shape is read."""
