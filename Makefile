@@ -54,7 +54,7 @@ $(UV):
 
 $(VENV)/.installed: pyproject.toml requirements/dev.txt | $(UV)
 	$(call say,the development environment $(VENV))
-	@$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+	@[ -x $(BIN)/python ] || $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements/dev.txt
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
 	@touch $@
