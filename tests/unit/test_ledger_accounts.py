@@ -1,5 +1,6 @@
 """The fold of a ledger: maxima, totals, holds."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,9 +153,17 @@ def test_marks_are_observed_like_settlements() -> None:
 @pytest.mark.parametrize("begun", [0, 9], ids=["begun is missing", "begun is lower"])
 def test_done_work_was_begun(begun: int) -> None:
     """`upper` covers what is done, also when a reading lacks what was begun."""
-    account = observe(Account(A), Mark("pod-1", {"forward": 10}, begun))
+    mark = Mark("pod-1", {"forward": 10}, begun)
+    account = observe(Account(A), mark)
 
     assert totals(account).upper == 10
+
+
+def test_what_one_stream_lacks_another_does_not_hide() -> None:
+    """Each stream's upper bound counts for itself, also before marks are merged."""
+    marks = {"a": Mark("a", {"forward": 10}, 0), "b": Mark("b", {}, 10)}
+
+    assert totals(replace(Account(A), streams=marks)).upper == 20
 
 
 def test_runs_are_told_apart_by_uid() -> None:

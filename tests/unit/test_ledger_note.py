@@ -112,6 +112,7 @@ FORGED = {
     "a space too many": NOTE.replace("— ", "—  "),
     "base64 of another alphabet": NOTE.replace("+/TImW", "-_TImW"),
     "padding left out": NOTE.replace("=\n", "\n"),
+    "bits that base64 leaves unused": NOTE.replace("RwU=", "RwV="),
     "100 signatures": NOTE + SIGNATURES * 100,
     "a megabyte": NOTE + "x" * 1_000_000,
     "an extension line": signed_by(KEY, BODY + "\nextension\n"),

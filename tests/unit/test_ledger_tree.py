@@ -162,6 +162,16 @@ def test_a_spoiled_proof_is_refused(spoil: Spoil) -> None:
     )
 
 
+@pytest.mark.parametrize("size", [5, 8, 9, 2**40], ids=str)
+def test_a_tree_cannot_be_passed_off_as_a_larger_one(size: int) -> None:
+    """A path that ends below the root of the claimed size proves nothing."""
+    leaves = hashes(4)
+    proof = inclusion_proof(leaves, 1)
+
+    assert includes(leaves[1], 1, 4, naive_root(leaves), proof)
+    assert not includes(leaves[1], 1, size, naive_root(leaves), proof)
+
+
 @pytest.mark.parametrize(
     ("index", "size"),
     [(-1, 7), (7, 7), (3, 0), (3, -7), (0, 2**70)],

@@ -165,6 +165,10 @@ BROKEN = {
     "carriage returns": (GOOD.replace(b"\n", b"\r\n"), "mismatch"),
     "a line without an end": (b"{" * (MAX_LINE_BYTES + 5), "mismatch"),
     "a first line nested beyond the parser": (b"[" * 50_000 + b"\n", "mismatch"),
+    "another spelling of the head": (
+        GOOD.replace(b'"head":"f', b'"head":"\\u0066', 1),
+        "mismatch",
+    ),
     "a head nested beyond the parser": (
         LINES[0] + b'{"head":' + b"[" * 50_000 + b"\n",
         "mismatch",
