@@ -37,16 +37,19 @@ _is_compiling = torch.compiler.is_compiling
 def attach(folder: str) -> Session:
     """Start counting in this process, into a page in this folder."""
     session = Session(folder)
-    session.note("torch", str(torch.__version__))
-    meters = Meters(session)
-    _attach_modules(session, meters)
-    _attach_engine(session, meters)
-    _attach_optimizers(session, meters)
-    os.register_at_fork(after_in_child=meters.start_anew)
-    os.register_at_fork(after_in_child=session.start_anew)
-    atexit.register(session.close)
-    hide_from_dynamo()
-    meters.current()
+    try:
+        session.note("torch", str(torch.__version__))
+        meters = Meters(session)
+        _attach_modules(session, meters)
+        _attach_engine(session, meters)
+        _attach_optimizers(session, meters)
+        os.register_at_fork(after_in_child=meters.start_anew)
+        os.register_at_fork(after_in_child=session.start_anew)
+        atexit.register(session.close)
+        hide_from_dynamo()
+        meters.current()
+    except Exception as error:  # a torch that is unlike all known ones
+        session.fail(error)
     return session
 
 

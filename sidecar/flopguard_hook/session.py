@@ -98,8 +98,9 @@ class Session:
             self._write_facts()
 
     def flag(self, name: str) -> None:
-        """Set one of ERROR_FLAGS; it shows from the next write on."""
+        """Set one of ERROR_FLAGS; it shows from the next write on, or at the end."""
         self._flags.add(name)
+        self._anything = True
 
     def note(self, key: str, value: Any) -> None:
         """Set a fact; it is written with the next step, or at the end."""
@@ -122,10 +123,9 @@ class Session:
     def close(self) -> None:
         """Note that the process exits cleanly."""
         with contextlib.suppress(Exception), self._lock:
-            if self._writer is not None:
-                self._closed = True
-                self._write()
-                self._write_facts()
+            self._closed = True
+            self._write()
+            self._write_facts()
 
     def start_anew(self) -> None:
         """Begin with zero counters and a page to come: in a forked child."""
@@ -172,6 +172,7 @@ class Session:
             return
         if self._writer.fills_folder:
             self.flag("too_many_pages")
+            self._write()
         self._write_facts()
 
     def _write_facts(self) -> None:
