@@ -23,6 +23,7 @@ from flopguard_operator.ledger.entries import (
     HoldSet,
 )
 from flopguard_operator.observed import Job, Raw, at
+from flopguard_operator.policy.verdict import HOLD
 from flopguard_operator.settling import Plan, RunView
 from flopguard_operator.workloads import job as jobs
 
@@ -145,7 +146,7 @@ async def _release(cluster: Cluster, job: Job, notes: jobs.Notes) -> None:
 
 async def tell(cluster: Cluster, view: RunView, events: Iterable[Event]) -> None:
     """Write a Kubernetes Event on the run and on its Job for what people must know."""
-    for event in events:
+    for event in _worth_telling(events):
         said = _sentence(event)
         if said is None:
             continue
@@ -153,6 +154,17 @@ async def tell(cluster: Cluster, view: RunView, events: Iterable[Event]) -> None
         _log.info("event", run=view.ref.name, reason=reason, message=message)
         for target in _targets(view):
             await call("event", cluster.event, target, kind, reason, message)
+
+
+def _worth_telling(events: Iterable[Event]) -> list[Event]:
+    """Leave out the lines that were passed on the way to a graver one."""
+    told = list(events)
+    lines = [event for event in told if isinstance(event, Crossing)]
+    gravest: dict[str, Crossing] = {}
+    for line in sorted(lines, key=lambda c: (c.action == HOLD, c.percent)):
+        gravest[line.limit] = line
+    kept = list(gravest.values())
+    return [e for e in told if not isinstance(e, Crossing) or e in kept]
 
 
 def _targets(view: RunView) -> list[dict[str, str]]:

@@ -120,6 +120,15 @@ def test_a_warning_line_is_said_once_on_run_and_job(world: World) -> None:
     assert notes[naming.REASON_ANNOTATION] == "BudgetWarning at 50 %"
 
 
+def test_only_the_gravest_of_several_lines_is_an_event(world: World) -> None:
+    """A run that jumps over a warning into the breach is told of the breach."""
+    world.once(spent(1000))
+
+    told = [reason for kind, reason in world.cluster.events if kind == "Job"]
+    assert told == ["BudgetExceeded", "HoldSet"]
+    assert len(world.recorded(Crossing)) == 2
+
+
 def test_a_spent_budget_publishes_the_hold_before_it_suspends(world: World) -> None:
     """The API server's lock reads the status, so the status comes first."""
     world.once(spent(1000))
