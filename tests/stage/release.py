@@ -1,9 +1,13 @@
 """flopguard itself on the throwaway cluster, installed by helm as a user would."""
 
+import json
 import subprocess
+import uuid
+from typing import Any
 
 from cluster import tools, volumes
-from cluster.kubectl import Kubectl
+from cluster.images import PYTHON_IMAGE
+from cluster.kubectl import Kubectl, KubectlError
 from cluster.wheels import REPOSITORY
 
 NAMESPACE = "flopguard"
@@ -11,6 +15,7 @@ OPERATOR = "statefulset/flopguard-operator"
 OPERATOR_POD = "flopguard-operator-0"
 WEBHOOK = "deployment/flopguard-webhook"
 INSTALL_SECONDS = 120
+LOCK_SECONDS = 60.0
 _IMAGES = {
     "operator.image.repository": "localhost/flopguard-operator",
     "operator.image.tag": "dev",
@@ -70,3 +75,59 @@ def ledger(kubectl: Kubectl) -> str:
     command = ("python3", "-m", "flopguard_operator.cli", "ledger", "export")
     path = ("--db", "/var/lib/flopguard/ledger.db")
     return inside.run("exec", OPERATOR_POD, "--", *command, *path)
+
+
+def wait_for_lock(kubectl: Kubectl) -> None:
+    """Return once the API server refuses the pods of a held run.
+
+    It learns of a kind that a policy names only every half minute, so a lock that was
+    just installed does nothing at first. Proven by a run of a probe's own, whose hold
+    is written here, and a pod of it that is only ever a dry run.
+
+    Raises:
+        AssertionError: the lock does not work after a minute.
+    """
+    probe = kubectl.within(f"lock-{uuid.uuid4().hex[:8]}")
+    kubectl.run("create", "namespace", str(probe.namespace))
+    try:
+        probe.apply(_held_run())
+        status = json.dumps({"status": {"holds": [_HOLD]}})
+        probe.run("patch", "ftr", "probe", "--subresource=status", *_MERGE, status)
+        probe.wait_for(lambda: _refused(probe), LOCK_SECONDS, "the lock on held runs")
+    finally:
+        kubectl.run("delete", "namespace", str(probe.namespace), "--wait=false")
+
+
+_MERGE = ("--type=merge", "-p")
+_HOLD = {
+    "workload": "batch/v1/Job/probe",
+    "reason": "BudgetExceeded",
+    "since": "2026-11-22T00:00:00Z",
+    "message": "a probe.",
+}
+
+
+def _held_run() -> dict[str, Any]:
+    # The operator refuses a run of a program that is not there, and then leaves the
+    # hold that somebody else wrote alone.
+    workload = {"apiVersion": "batch/v1", "kind": "Job", "name": "probe"}
+    return {
+        "apiVersion": "flopguard.dev/v1alpha1",
+        "kind": "FineTuneRun",
+        "metadata": {"name": "probe"},
+        "spec": {"program": "no-such-program", "workload": workload},
+    }
+
+
+def _refused(probe: Kubectl) -> bool:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "probe", "labels": {"flopguard.dev/run": "probe"}},
+        "spec": {"containers": [{"name": "main", "image": PYTHON_IMAGE}]},
+    }
+    try:
+        probe.run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    except KubectlError as error:
+        return "FineTuneRun probe holds" in error.stderr
+    return False
