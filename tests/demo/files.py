@@ -1,0 +1,78 @@
+"""The demo's files: folders that pods mount, the exported ledger, the reports."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.kubectl import Kubectl
+from flopguard_operator import flops
+from flopguard_operator.ledger.accounts import Account, fold
+from flopguard_operator.ledger.entries import Entry
+from flopguard_operator.ledger.export import read
+from flopguard_operator.ledger.keys import check_signature
+from flopguard_operator.ledger.verify import verify_lines
+from stage import release
+
+
+@dataclass(frozen=True)
+class Books:
+    """An exported ledger, checked and read."""
+
+    account: Account
+    entries: list[Entry]
+    ledger: dict[str, Any]  # size, root and verified
+
+    @property
+    def verified(self) -> bool:
+        """Whether every check of the verifier passed."""
+        return bool(self.ledger["verified"])
+
+
+def train_folder() -> Path:
+    """Return the train environment (`make train`)."""
+    return Path(os.environ["FLOPGUARD_TRAIN"])
+
+
+def model_folder() -> Path:
+    """Return the model (`make model`)."""
+    return Path(os.environ["FLOPGUARD_MODEL"])
+
+
+def budget_of(manifest: Path) -> int:
+    """Return the budget that a run's manifest gives, in FLOPs."""
+    found = re.search(r'maxFlops: "([^"]+)"', manifest.read_text(encoding="utf-8"))
+    if found is None:
+        message = f"{manifest} has no maxFlops"
+        raise AssertionError(message)
+    return flops.parse(found[1])
+
+
+def read_books(kubectl: Kubectl, file: Path, run: str) -> Books:
+    """Export the ledger from the operator's pod, verify it, and fold it."""
+    file.write_text(release.ledger(kubectl), encoding="utf-8")
+    lines = file.read_bytes().splitlines(keepends=True)
+    report = verify_lines(lines, check_signature)
+    contents = read(lines)
+    entries = list(contents.entries)
+    accounts = [a for a in fold(entries).values() if a.ref.name == run]
+    ledger = {
+        "size": report.size,
+        "root": report.root,
+        "verified": report.exit_code == 0,
+    }
+    return Books(accounts[-1], entries, ledger)
+
+
+def write_reports(folder: Path, ledger: Path, run: str) -> None:
+    """Write the report of a run with the command that people use."""
+    for form, suffix in (("md", "md"), ("html", "html"), ("json", "json")):
+        command = [
+            *(sys.executable, "-m", "flopguard_operator.cli", "report"),
+            *("--ledger", str(ledger), "--run", run, "--format", form),
+            *("-o", str(folder / f"report.{suffix}")),
+        ]
+        subprocess.run(command, check=True)
