@@ -25,7 +25,7 @@ _stack_size = torch._C._len_torch_dispatch_stack
 _stack_at = torch._C._get_dispatch_stack_at
 
 
-class Meter(TorchDispatchMode):  # type: ignore[misc] # torch is untyped here
+class Meter(TorchDispatchMode):
     """Charges the operators of one thread, at the bottom of its stack of modes.
 
     At the bottom it sees what is really executed, after the user's own modes, and no
