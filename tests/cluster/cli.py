@@ -1,6 +1,7 @@
 """Command line of the throwaway cluster: `PYTHONPATH=tests python -m cluster.cli`."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from cluster.state import ClusterError, Kind, ProcessId, State, every, find
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 if it did what it says, 1 with a sentence if not."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         _run(options)
     except ClusterError as error:

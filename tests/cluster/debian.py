@@ -1,12 +1,11 @@
-"""Debian packages that the node and its images need."""
+"""Debian packages that the node and the image builds need."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from cluster.progress import step
-from cluster.state import ClusterError, cache_folder
+from cluster.state import ClusterError
 
 # None of them has a service that would start.
 PACKAGES = {
@@ -33,33 +32,9 @@ def install() -> None:
         _apt("install", "-qq", "--yes", "--no-install-recommends", *missing)
 
 
-def unpacked(package: str) -> Path:
-    """A package's files in the cache, without installing it: its service never starts.
-
-    Raises:
-        ClusterError: if it cannot be downloaded.
-    """
-    folder = cache_folder() / "debian" / package
-    if folder.exists():
-        return folder
-    part = folder.with_name(f".{package}.{os.getpid()}")
-    part.mkdir(parents=True)
-    # apt downloads as a user of its own, who may not write into a private folder.
-    with step(f"apt-get download {package}"):
-        _apt("update", "-qq")
-        _apt("download", "-qq", "-o", "APT::Sandbox::User=root", package, folder=part)
-        archive = next(part.glob("*.deb"))
-        subprocess.run(["dpkg-deb", "--extract", archive, part], check=True)
-        archive.unlink()
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
-    return folder
-
-
-def _apt(*arguments: str, folder: Path | None = None) -> None:
+def _apt(*arguments: str) -> None:
     done = subprocess.run(
         ["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments],
-        cwd=folder,
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         capture_output=True,
         text=True,

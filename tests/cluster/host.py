@@ -1,13 +1,14 @@
 """What the node borrows from the host, and how the host gets it back."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.addresses import Addresses
 from cluster.processes import run
-from cluster.state import Kind, State, every
+from cluster.state import Kind, State, every, machine_lock
 
 # kubelet sets these for the whole machine; see its --protect-kernel-defaults.
 SYSCTLS = (
@@ -28,6 +29,13 @@ PRIVATE_FOLDERS = (
     "/var/log/pods",
 )
 _CGROUPS = Path("/sys/fs/cgroup")
+# What the node does with mounts, in namespaces that end with it.
+_PROBE = """\
+mount -t tmpfs tmpfs /mnt
+cd /mnt
+mkdir lower upper work merged
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
+"""
 
 
 def unsupported_reason(kind: Kind = "node") -> str | None:
@@ -46,21 +54,26 @@ def unsupported_reason(kind: Kind = "node") -> str | None:
     for path in ("/usr/bin/apt-get", "/dev/kmsg", "/sys/fs/cgroup"):
         if not Path(path).exists():
             return f"The throwaway node needs a Debian machine: {path} is not here."
+    probe = ["unshare", "--net", "--mount", "--pid", "--fork", "sh", "-ec", _PROBE]
+    tried = subprocess.run(probe, capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        return (
+            "The throwaway node needs a machine, or a container, that may make "
+            f"namespaces and overlay mounts; this one says: {tried.stderr.strip()}"
+        )
     return None
 
 
 def borrow(state: State, addresses: Addresses) -> None:
     """Record what will change on the host, then make the folders and cgroups."""
-    state.undo = {
-        "sysctls": [f"{name}={value}" for name, value in _sysctls().items()],
-        "folders": [path for path in PRIVATE_FOLDERS if not Path(path).exists()],
-    }
-    state.save()
-    for path in PRIVATE_FOLDERS:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        private_folder(state, path).mkdir(parents=True)
-    for cgroup in _cgroups(addresses):
-        cgroup.mkdir(exist_ok=True)
+    with machine_lock():
+        state.undo = _original()
+        state.save()
+        for path in PRIVATE_FOLDERS:
+            Path(path).mkdir(parents=True, exist_ok=True)
+            private_folder(state, path).mkdir(parents=True)
+        for cgroup in cgroups(addresses):
+            cgroup.mkdir(exist_ok=True)
 
 
 def private_folder(state: State, path: str) -> Path:
@@ -94,21 +107,20 @@ def connect(addresses: Addresses, node_pid: int) -> None:
 
 
 def restore(state: State, addresses: Addresses) -> None:
-    """Undo `borrow` and what kubelet did; safe to repeat, and after a crash half-way.
+    """Undo `borrow` and what kubelet did, under the machine's lock.
 
-    The node's processes are gone by now, and with them its mounts and its network: both
-    were in namespaces of their own.
+    Safe to repeat, and after a crash half-way. The node's processes are gone by now,
+    and with them its mounts and its network: both were in namespaces of their own.
     """
     # The kernel removes the link with its namespace, but a moment later.
     run(["ip", "link", "delete", addresses.host_link], check=False)
-    for cgroup in _cgroups(addresses):
+    for cgroup in cgroups(addresses):
         _remove_cgroup(cgroup)
+    if any(s.undo for s in every() if s.name != state.name):
+        return  # another node needs the rest, and its record says what to go back to
     for path in state.undo.get("folders", []):
         if Path(path).is_dir() and not any(Path(path).iterdir()):
             Path(path).rmdir()
-    others = [s for s in every() if s.kind == "node" and s.name != state.name]
-    if others:
-        return  # they need the settings, and hold what to go back to
     for line in state.undo.get("sysctls", []):
         name, _, value = line.partition("=")
         setting = Path("/proc/sys", name)
@@ -116,20 +128,34 @@ def restore(state: State, addresses: Addresses) -> None:
             setting.write_text(value, encoding="utf-8")
 
 
-def _sysctls() -> dict[str, str]:
-    """The settings to go back to: those from before the first of several nodes."""
+def changed(state: State) -> list[str]:
+    """What of the host is not as the cluster found it: settings and folders."""
+    now = _as_it_is()
+    settings = set(state.undo["sysctls"]) - set(now["sysctls"])
+    return sorted(settings | (set(state.undo["folders"]) - set(now["folders"])))
+
+
+def _original() -> dict[str, list[str]]:
+    """What to go back to: the host as it was before the first of several nodes."""
     for other in every():
-        if other.undo.get("sysctls"):
-            return dict(line.split("=", 1) for line in other.undo["sysctls"])
-    paths = {name: Path("/proc/sys", name) for name in SYSCTLS}
+        if other.undo:
+            return other.undo
+    return _as_it_is()
+
+
+def _as_it_is() -> dict[str, list[str]]:
+    settings = {name: Path("/proc/sys", name) for name in SYSCTLS}
     return {
-        name: path.read_text(encoding="utf-8").strip()
-        for name, path in paths.items()
-        if path.exists()
+        "sysctls": [
+            f"{name}={path.read_text(encoding='utf-8').strip()}"
+            for name, path in settings.items()
+            if path.exists()
+        ],
+        "folders": [path for path in PRIVATE_FOLDERS if not Path(path).exists()],
     }
 
 
-def _cgroups(addresses: Addresses) -> Iterator[Path]:
+def cgroups(addresses: Addresses) -> Iterator[Path]:
     """The cluster's cgroup in every hierarchy (version 1), or in the only one (2)."""
     if (_CGROUPS / "cgroup.controllers").exists():
         yield _CGROUPS / addresses.cgroup

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import debian, layout, tools, wheels
+from cluster import layout, tools, wheels
 from cluster.nodeconfig import PAUSE_IMAGE
 from cluster.processes import run
 from cluster.progress import say, step
@@ -114,11 +114,9 @@ def _context(image: Image) -> Path:
     """The folder that the Dockerfile's COPY lines are about."""
     if image is BASE:
         return _root_file_system()
-    if image.short == "pause":
-        tools.ensure(["pause"])
-        return tools.path_of("pause").parent
-    if image.short == "prometheus":
-        return debian.unpacked("prometheus")
+    if image.short in tools.TOOLS:
+        tools.ensure([image.short])
+        return tools.path_of(image.short).parent
     wheels.ensure(image.short)
     return REPOSITORY
 
@@ -145,8 +143,8 @@ def _digest(image: Image) -> str:
         digest.update(_digest(BASE).encode())
     if image is BASE:
         digest.update("\n".join(_DEBOOTSTRAP).encode())
-    if image.short == "pause":
-        digest.update(tools.path_of("pause").parent.name.encode())
+    if image.short in tools.TOOLS:
+        digest.update(tools.path_of(image.short).parent.name.encode())
     return digest.hexdigest()[:12]
 
 

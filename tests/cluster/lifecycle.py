@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from cluster import controlplane, host, images, node, tools
+from cluster import controlplane, host, node, tools
 from cluster.addresses import SLOTS, Addresses
 from cluster.delivery import deliver
 from cluster.processes import stop_all
@@ -40,6 +40,9 @@ def up(name: str, kind: Kind, owner: ProcessId | None = None) -> State:
     sweep()
     existing = find(check_name(name))
     if existing is not None:
+        if existing.phase == "starting":
+            message = f"cluster {name} is being started by {existing.starter.pid}: wait"
+            raise ClusterError(message)
         if _healthy(existing, kind):
             if kind == "node":
                 deliver(existing)
@@ -62,7 +65,6 @@ def prepare(kind: Kind) -> None:
     if kind == "node":
         node.install_packages()
         tools.ensure()
-        images.build()
     else:
         tools.ensure(tools.CONTROL_PLANE)
 
@@ -101,8 +103,8 @@ def borrowed(name: str, kind: Kind) -> Iterator[State]:
 
 
 def _healthy(state: State, kind: Kind) -> bool:
-    complete = state.phase == "running" and (kind in {state.kind, "control-plane"})
-    return complete and all(process.alive for process in state.processes.values())
+    enough = kind in {state.kind, "control-plane"}
+    return enough and all(process.alive for process in state.processes.values())
 
 
 def _claim(name: str, kind: Kind, owner: ProcessId | None) -> State:

@@ -190,7 +190,11 @@ def forget(state: State) -> None:
     newest_first = sorted(kept.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)
     for old in newest_first[LOGS_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(state.folder)
+    # Renamed first: half a folder under its name would be taken for a cluster's.
+    trash = clusters_folder() / ".trash"
+    trash.mkdir(exist_ok=True)
+    state.folder.rename(trash / state.run)
+    shutil.rmtree(trash)
 
 
 @contextmanager

