@@ -39,7 +39,7 @@ def cluster_for_tests(config: pytest.Config, kind: Kind) -> Iterator[Kubectl]:
             if reason:
                 pytest.skip(reason)
             capture = config.pluginmanager.getplugin("capturemanager")
-            name = f"test-{os.getpid()}"
+            name = f"test-{os.getpid()}-{kind}"
             with capture.global_and_fixture_disabled():  # progress is for people
                 state = stack.enter_context(lifecycle.borrowed(name, kind))
         kubectl = Kubectl(state.kubeconfig)

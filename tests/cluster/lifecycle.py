@@ -70,9 +70,14 @@ def prepare(kind: Kind) -> None:
 
 
 def down(state: State) -> None:
-    """Stop every process of a cluster and give the host back as it was."""
+    """Stop every process of a cluster and give the host back as it was.
+
+    Does nothing if somebody else took it down meanwhile.
+    """
     with machine_lock():
-        _down(state)
+        current = find(state.name)
+        if current is not None and current.run == state.run:
+            _down(current)
 
 
 def _down(state: State) -> None:

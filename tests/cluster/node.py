@@ -12,7 +12,7 @@ from cluster import debian, dns, nodeconfig, tools
 from cluster.addresses import Addresses
 from cluster.host import PRIVATE_FOLDERS, connect, private_folder
 from cluster.kubectl import Kubectl, KubectlError
-from cluster.processes import log_tail, run, spawn, wait_until
+from cluster.processes import log_tail, spawn, wait_until
 from cluster.progress import step
 from cluster.state import ClusterError, ProcessId, State
 
@@ -120,14 +120,3 @@ def join(state: State, addresses: Addresses) -> None:
 def _condition(thing: dict[str, Any], kind: str) -> str:
     conditions = thing["status"].get("conditions", [])
     return next((c["status"] for c in conditions if c["type"] == kind), "Unknown")
-
-
-def ctr(state: State, *arguments: str, stdin: str | None = None) -> str:
-    """Run containerd's own command line in the namespace that kubelet uses."""
-    command = [str(tools.path_of("ctr")), "--namespace=k8s.io", *arguments]
-    return run(inside(state, command), stdin=stdin)
-
-
-def imported_images(state: State) -> list[str]:
-    """The names of the images that pods can use."""
-    return ctr(state, "images", "list", "--quiet").split()

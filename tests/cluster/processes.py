@@ -128,15 +128,13 @@ def marked_with(run: str) -> list[ProcessId]:
     return found
 
 
-def run(command: Sequence[str], *, stdin: str | None = None, check: bool = True) -> str:
+def run(command: Sequence[str], *, check: bool = True) -> str:
     """Run a command to its end and return its standard output.
 
     Raises:
         ClusterError: with its standard error, if it fails and `check` is set.
     """
-    done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
         message = f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}"
         raise ClusterError(message)
