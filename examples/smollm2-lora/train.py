@@ -7,6 +7,7 @@ It prints one JSON line per optimizer step and goes on from its newest saved sta
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ PATTERN = 8  # tokens
 
 def main() -> None:
     """Train for the asked number of optimizer steps."""
+    # As process 1 of a container Python would ignore SIGTERM and use up the grace time.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse(sys.argv[1:])
     torch.manual_seed(options.seed)
     model = build_model(options)

@@ -23,7 +23,7 @@ class Books:
     """An exported ledger, checked and read."""
 
     account: Account
-    entries: list[Entry]
+    entries: list[Entry]  # of the run
     ledger: dict[str, Any]  # size, root and verified
 
     @property
@@ -57,14 +57,15 @@ def read_books(kubectl: Kubectl, file: Path, run: str) -> Books:
     lines = file.read_bytes().splitlines(keepends=True)
     report = verify_lines(lines, check_signature)
     contents = read(lines)
-    entries = list(contents.entries)
-    accounts = [a for a in fold(entries).values() if a.ref.name == run]
+    accounts = [a for a in fold(contents.entries).values() if a.ref.name == run]
+    account = accounts[-1]
+    entries = [e for e in contents.entries if e.event.run == account.ref]
     ledger = {
         "size": report.size,
         "root": report.root,
         "verified": report.exit_code == 0,
     }
-    return Books(accounts[-1], entries, ledger)
+    return Books(account, entries, ledger)
 
 
 def write_reports(folder: Path, ledger: Path, run: str) -> None:

@@ -36,7 +36,7 @@ class Times:
 
     crossing: float  # the ledger's entry
     suspended: float  # spec.suspend seen true by a watch
-    pods_gone: float  # no pod of the Job left
+    pods_gone: float  # the ledger's entry: no pod of the Job is left
 
 
 def summary(

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from demo.files import (
     write_reports,
 )
 from demo.outcome import Check, Times
-from flopguard_operator.ledger.entries import Crossing
+from flopguard_operator.ledger.entries import Crossing, Event, HoldProven
 from stage import prometheus, release
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -84,7 +84,11 @@ def _play(kubectl: Kubectl) -> list[Check]:
     refused = _try_to_unsuspend(ml)
     held = read_books(kubectl, OUT / "ledger-at-hold.jsonl", RUN)
     budget = budget_of(EXAMPLE / "run.yaml")
-    times = Times(_crossing(held), first.suspended, first.pods_gone)
+    times = Times(
+        crossing=_when(held, lambda e: isinstance(e, Crossing) and e.action == "Hold"),
+        suspended=first.suspended,
+        pods_gone=_when(held, lambda e: isinstance(e, HoldProven)),
+    )
     _write_summary(outcome.summary(held.account, times, budget, held.ledger))
     write_reports(OUT, OUT / "ledger-at-hold.jsonl", f"{NAMESPACE}/{RUN}")
     telling.fact(f"ledger of {held.ledger['size']} entries verified offline")
@@ -126,12 +130,11 @@ def _apply(kubectl: Kubectl) -> Kubectl:
 
 
 class Attempt:
-    """The first attempt: its log, and when it was suspended and gone."""
+    """The first attempt: its log, and when it was seen suspended."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
         self.suspended = 0.0
-        self.pods_gone = 0.0
 
 
 def _pod(ml: Kubectl) -> str:
@@ -169,9 +172,6 @@ def _until_held(ml: Kubectl) -> Attempt:
                 if line == "true" and not attempt.suspended:
                     attempt.suspended = at
                     telling.act("The budget is spent: the Job is suspended")
-            if attempt.suspended and not attempt.pods_gone and not _pods(ml):
-                attempt.pods_gone = time.time()
-                telling.fact("all pods are gone")
             time.sleep(0.1)
         log.join(5)
     return attempt
@@ -206,11 +206,6 @@ class Follower:
             if key not in self._told:
                 telling.fact(f"{about}: {message}")
             self._told.add(key)
-
-
-def _pods(ml: Kubectl) -> bool:
-    selector = f"batch.kubernetes.io/job-name={JOB}"
-    return bool(ml.run("get", "pods", "-l", selector, "-o", "name").strip())
 
 
 def _require(deadline: float, what: str) -> None:
@@ -261,11 +256,12 @@ def _finished(status: Status) -> bool:
     return status.get("state") == "Completed" and bool(last.get("final"))
 
 
-def _crossing(books: Books) -> float:
+def _when(books: Books, wanted: Callable[[Event], bool]) -> float:
+    """Return when the ledger took in the first event of a kind."""
     for entry in books.entries:
-        if isinstance(entry.event, Crossing) and entry.event.action == "Hold":
+        if wanted(entry.event):
             return datetime.fromisoformat(entry.at).timestamp()
-    message = "the ledger has no crossing that holds"
+    message = "the ledger lacks the crossing that holds, or the proof of the hold"
     raise AssertionError(message)
 
 

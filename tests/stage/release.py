@@ -58,7 +58,9 @@ def install(kubectl: Kubectl, prometheus_url: str) -> None:
         "flopguard",
         str(REPOSITORY / "charts" / "flopguard"),
         f"--namespace={NAMESPACE}",
-        "--take-ownership",  # the fixtures may have applied the CRDs before
+        # The fixtures may have applied the CRDs before.
+        "--take-ownership",
+        "--force-conflicts",
         "--wait",
         f"--timeout={INSTALL_SECONDS}s",
         *(f"--set={key}={value}" for key, value in values.items()),
