@@ -189,7 +189,6 @@ async def of_held(view: RunView, cluster: Cluster, *, deleting: bool) -> RunView
         await asyncio.to_thread(cluster.pods_left, namespace, selector)
         for selector in selectors
     ]
-    cached = any(not pod.gone and not pod.ended for pod in view.pods)
-    return replace(
-        view, release_because=because, pods_gone=not any(left) and not cached
-    )
+    # The cache may lag the other way too: the last state of a pod has its final record.
+    seen = all(pod.gone or pod.over for pod in view.pods)
+    return replace(view, release_because=because, pods_gone=not any(left) and seen)

@@ -52,6 +52,7 @@ class Pod:
     ended: bool  # every main container has terminated
     last_words: str  # termination message of the sidecar, "" while it runs
     raw: Raw  # for binding, which reads the same object as the webhook
+    over: bool = False  # every container has terminated, the sidecar too
     gone: bool = False  # deleted from the API server
 
 
@@ -75,6 +76,8 @@ def pod(raw: Raw, *, gone: bool = False) -> Pod:
         ended=_mains_ended(raw),
         last_words=_last_words(raw),
         raw=raw,
+        # The kubelet writes a final phase only once the last container has stopped.
+        over=text(raw, "status", "phase") in ("Succeeded", "Failed"),
         gone=gone,
     )
 

@@ -1,4 +1,8 @@
-"""End-to-end tests: a whole cluster with a real kubelet, and the project's images."""
+"""End-to-end tests: a whole cluster with a real kubelet, and the project's images.
+
+One cluster and one installation serve all modules; each module has a namespace and
+starts the Jobs of all its tests at once, since starting is what takes long.
+"""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +12,11 @@ import pytest
 
 from cluster.fixtures import cluster_for_tests, fresh_namespace
 from cluster.kubectl import Kubectl
+from cluster.state import State, load
+from stage import prometheus, release, training
+from stage.scene import Scene
+
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +47,38 @@ def train_environment() -> Path:
     if not (folder / "bin" / "python").exists():
         pytest.skip("FLOPGUARD_TRAIN names no environment with torch: run `make train`")
     return folder
+
+
+@pytest.fixture(scope="session")
+def product(node_cluster: Kubectl, train_environment: Path) -> Kubectl:
+    """Kubectl for the cluster with flopguard and Prometheus at work, the lock too."""
+    assert train_environment.exists()
+    node_cluster.apply(*prometheus.manifests())
+    release.install(node_cluster, prometheus.URL)
+    release.wait_for_lock(node_cluster)
+    return node_cluster
+
+
+@pytest.fixture(scope="session")
+def state(product: Kubectl) -> State:
+    """The record of the cluster: where the node's files and processes are."""
+    return load(product.kubeconfig.parent)
+
+
+@pytest.fixture(scope="module")
+def scene(product: Kubectl, module_namespace: Kubectl) -> Scene:
+    """The module's namespace, under restricted Pod Security, ready for trainers."""
+    return prepared(product, module_namespace)
+
+
+@pytest.fixture
+def own_scene(product: Kubectl, namespace: Kubectl) -> Scene:
+    """The same in a namespace of the test's own."""
+    return prepared(product, namespace)
+
+
+def prepared(product: Kubectl, inside: Kubectl) -> Scene:
+    """Bring trainer and torch into a namespace."""
+    product.run("label", "namespace", str(inside.namespace), RESTRICTED)
+    training.prepare(inside, training.TRAINER)
+    return Scene(inside)

@@ -46,6 +46,8 @@ def job(
     command: list[str],
     *,
     claims: tuple[str, ...] = (),
+    restart_policy: str = "Never",
+    grace_seconds: int = GRACE_SECONDS,
     **spec: Any,
 ) -> dict[str, Any]:
     """Return a Job that runs the ConfigMap's script in the train environment.
@@ -54,6 +56,9 @@ def job(
         name: of the Job.
         command: file of the script, and its arguments.
         claims: further PersistentVolumeClaims, mounted at /<claim>.
+        restart_policy: of its pods: Never or OnFailure.
+        grace_seconds: between SIGTERM and SIGKILL; Python as process 1 ignores the
+            first, so every pod that is deleted takes that long.
         spec: further fields of the Job's spec.
     """
     mounts = [
@@ -75,8 +80,8 @@ def job(
         "volumeMounts": mounts,
     }
     pod = {
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "restartPolicy": restart_policy,
+        "terminationGracePeriodSeconds": grace_seconds,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
