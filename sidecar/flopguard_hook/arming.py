@@ -1,9 +1,14 @@
 """Arms the hook: waits for the program to import torch, then attaches. Shell."""
 
+from __future__ import annotations
+
 import os
 import sys
-from types import ModuleType
-from typing import Any, Mapping
+
+TYPE_CHECKING = False  # typing itself would cost every Python process milliseconds
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any, Mapping
 
 FOLDER_VARIABLE = "FLOPGUARD_DIR"
 DISABLE_VARIABLE = "FLOPGUARD_DISABLE"
