@@ -38,10 +38,18 @@ demo: install train model ## Meter, warn, hold and resume a real LoRA fine-tune 
 	@PYTHONPATH=tests $(BIN)/python -m demo.play
 
 .PHONY: test
-test: install train ## Run every test that fits in 25 minutes, lint included
-	$(MAKE) lint
-	$(BIN)/python -m pytest tests/unit
-	$(TRAIN)/bin/python -m pytest tests/training
+test: install train lint ## Run every test but the long ones, lint first (what CI runs)
+	$(call say,unit tests)
+	@$(BIN)/python -m pytest -q -m "not full" tests/unit
+	$(call say,the hook on real torch)
+	@$(TRAIN)/bin/python -m pytest -q -m "not full" tests/training
+	$(call say,a real API server; then a real node with flopguard on it)
+	@$(BIN)/python -m pytest -q -m "not full" tests/contract tests/e2e
+
+.PHONY: test-full
+test-full: install train model ## Run the long tests too: the real SmolLM2-135M, every recovery of the cluster
+	@$(BIN)/python -m pytest -m full tests/unit tests/contract tests/e2e
+	@$(TRAIN)/bin/python -m pytest -m full tests/training
 
 ## Environments
 
