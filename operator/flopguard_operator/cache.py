@@ -5,8 +5,8 @@ has settled it: its last state carries the sidecar's final record.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from flopguard_operator.observed import Job, Pod, Raw, job, pod, text
 
@@ -62,6 +62,16 @@ class Cache:
         self.pods[seen.uid] = seen
         if seen.gone or seen.ended:
             self.wake.set()
+
+    def miss_pods(self, known: Iterable[str], present: Container[str]) -> None:
+        """Mark as deleted those of the `known` UIDs that are not `present`.
+
+        kopf says nothing of an object that vanished while its watch was down.
+        """
+        for uid in known:
+            seen = self.pods.get(uid)
+            if seen is not None and uid not in present:
+                self.pods[uid] = replace(seen, gone=True)
 
     def forget_gone_pods(self, settled: Mapping[str, Pod]) -> None:
         """Drop the deleted pods among those that a cycle has settled."""

@@ -19,6 +19,7 @@ from flopguard_operator import naming
 from flopguard_operator.workloads.job import Patch
 
 SECONDS = 10
+PAGE = 500
 MERGE_PATCH = "application/merge-patch+json"
 
 P = ParamSpec("P")
@@ -91,6 +92,22 @@ class Cluster:
         )
         ended = ("Succeeded", "Failed")
         return sum(1 for pod in found.items if pod.status.phase not in ended)
+
+    @_translated
+    def injected_pods(self) -> set[str]:
+        """Return the UIDs of all pods of the cluster that carry the run label."""
+        found: set[str] = set()
+        after: str | None = None
+        while after != "":
+            page = self._core.list_pod_for_all_namespaces(
+                label_selector=naming.RUN_LABEL,
+                limit=PAGE,
+                _continue=after,
+                _request_timeout=SECONDS,
+            )
+            found |= {str(pod.metadata.uid) for pod in page.items}
+            after = page.metadata._continue or ""  # noqa: SLF001 - the API's own field
+        return found
 
     @_translated
     def namespace_terminating(self, name: str) -> bool:

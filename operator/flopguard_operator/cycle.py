@@ -41,6 +41,7 @@ from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView
 
 LISTING_SECONDS = 15.0
+COMPARE_SECONDS, WAITING_SECONDS = 300.0, 30.0  # the second while a hold is unproven
 
 _log = structlog.get_logger()
 
@@ -55,6 +56,7 @@ class Cycle:
     books: Books
     collector: Collector
     ended_at: float = 0.0  # monotonic; health looks at it
+    _compared_at: float = field(default_factory=time.monotonic)
     _settled: dict[str, float] = field(default_factory=dict)
     _history: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
 
@@ -82,6 +84,7 @@ class Cycle:
 
     async def once(self) -> None:
         """Gather, decide, commit, publish, act: once for all runs."""
+        await self._miss_pods()
         pods = dict(self.cache.pods)
         ledger = await self._load()
         views, refused = gathering.views(self.cache)
@@ -106,6 +109,22 @@ class Cycle:
             await self._publish_program(name)
         self.collector.samples = tuple(samples)
         self.collector.ledger_size = self.books.head.size if self.books.head else 0
+
+    async def _miss_pods(self) -> None:
+        """Find the pods whose deletion no watch has told, from time to time."""
+        accounts = self.books.accounts.values()
+        waiting = any(a.hold is not None and a.proven is None for a in accounts)
+        since = time.monotonic() - self._compared_at
+        if since < (WAITING_SECONDS if waiting else COMPARE_SECONDS):
+            return
+        known = list(self.cache.pods)
+        try:
+            present = await asyncio.to_thread(self.cluster.injected_pods)
+        except ClusterError as error:
+            _log.warning("cannot list pods", why=str(error))
+            return
+        self.cache.miss_pods(known, present)
+        self._compared_at = time.monotonic()
 
     async def _load(self) -> Condition:
         try:

@@ -108,12 +108,17 @@ class StandInCluster:
         self.calls: list[str] = []
         self.events: list[tuple[str, str]] = []  # (kind of target, reason)
         self.pods_running = 0
+        self.present: set[str] = set()
         self.terminating = False
         self.refusals = 0  # how many un-suspends the lock still refuses
 
     def pods_left(self, _namespace: str, _selector: str) -> int:
         """Return how many pods are left."""
         return self.pods_running
+
+    def injected_pods(self) -> set[str]:
+        """Return the UIDs of the pods that exist."""
+        return self.present
 
     def namespace_terminating(self, _name: str) -> bool:
         """Say whether the namespace goes away."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flopguard_operator import naming
+from flopguard_operator import cycle, naming
 from flopguard_operator.books import Books
 from flopguard_operator.cache import Cache
 from flopguard_operator.cycle import Cycle
@@ -153,6 +153,20 @@ def test_a_hold_is_proven_only_when_no_pod_is_left(world: World) -> None:
     assert (proven.upper, proven.overshoot) == (1030, 30)
     assert world.condition("Held")["status"] == "True"
     assert world.status()["overshoot"] == "30"
+
+
+def test_a_hold_is_proven_although_a_deletion_was_missed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kopf says nothing of a pod that vanished while its watch was down."""
+    world.once(spent(1000))
+    world.once()
+    assert world.recorded(HoldProven) == []
+
+    monkeypatch.setattr(cycle, "WAITING_SECONDS", 0.0)
+    world.once()
+
+    assert len(world.recorded(HoldProven)) == 1
 
 
 def test_a_raised_budget_releases_and_the_total_goes_on(world: World) -> None:
