@@ -21,7 +21,7 @@ pytestmark = pytest.mark.node
 NAME = "sft"
 BY_CATEGORY = mlp_step_flops(8, [64, 128, 10])
 STEP = sum(BY_CATEGORY.values())
-STEPS = 100
+STEPS = 70
 BUDGET = 15 * STEP
 
 

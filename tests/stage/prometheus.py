@@ -9,6 +9,8 @@ IMAGE = "localhost/flopguard-prometheus:dev"
 CONFIGURATION = (
     Path(__file__).resolve().parents[2] / "examples" / "prometheus" / "prometheus.yml"
 )
+WORKLOAD = "deployment/prometheus"
+SELECTOR = "app.kubernetes.io/name=prometheus"
 _LABELS = {"app.kubernetes.io/name": "prometheus"}
 
 

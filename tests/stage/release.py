@@ -3,16 +3,21 @@
 import json
 import subprocess
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from cluster import tools, volumes
 from cluster.images import PYTHON_IMAGE
 from cluster.kubectl import Kubectl, KubectlError
 from cluster.wheels import REPOSITORY
+from flopguard_operator.ledger.encoding import decode
+from flopguard_operator.ledger.entries import Event
+from flopguard_operator.ledger.export import Leaf, parse
 
 NAMESPACE = "flopguard"
 OPERATOR = "statefulset/flopguard-operator"
 OPERATOR_POD = "flopguard-operator-0"
+OPERATOR_LABELS = "app.kubernetes.io/component=operator"
 WEBHOOK = "deployment/flopguard-webhook"
 INSTALL_SECONDS = 120
 LOCK_SECONDS = 60.0
@@ -77,6 +82,31 @@ def ledger(kubectl: Kubectl) -> str:
     command = ("python3", "-m", "flopguard_operator.cli", "ledger", "export")
     path = ("--db", "/var/lib/flopguard/ledger.db")
     return inside.run("exec", OPERATOR_POD, "--", *command, *path)
+
+
+def events(kubectl: Kubectl, run: Mapping[str, Any]) -> list[Event]:
+    """Return what the ledger records of one FineTuneRun, oldest first."""
+    lines = (line.encode() for line in ledger(kubectl).splitlines(keepends=True))
+    leaves = (part for part in parse(lines) if isinstance(part, Leaf))
+    told = (decode(leaf.data).event for leaf in leaves)
+    return [event for event in told if event.run.uid == run["metadata"]["uid"]]
+
+
+def scale(inside: Kubectl, workload: str, replicas: int, selector: str) -> None:
+    """Scale a workload and wait until all of its pods are ready, or gone.
+
+    Args:
+        inside: for its namespace.
+        workload: "<kind>/<name>".
+        replicas: 0 or more.
+        selector: labels of its pods.
+    """
+    inside.run("scale", workload, f"--replicas={replicas}")
+    if replicas:
+        inside.run("rollout", "status", workload, "--timeout=50s")
+    else:
+        gone = ("--for=delete", "--timeout=50s", f"--selector={selector}")
+        inside.run("wait", "pod", *gone)
 
 
 def wait_for_lock(kubectl: Kubectl) -> None:

@@ -29,6 +29,11 @@ class Scene:
         command = ["trainer.py", f"--steps={steps}", f"--sleep={sleep}"]
         return training.job(name, command, **{"grace_seconds": GRACE_SECONDS, **how})
 
+    def start(self, name: str, steps: int, budget: int, **how: Any) -> None:
+        """Apply a run with this budget and its Job, together."""
+        run = training.run(name, name, budget)
+        self.kubectl.apply(run, self.job(name, steps, **how))
+
     def run(self, name: str) -> Object:
         """Return the FineTuneRun as it is now."""
         return self.kubectl.get_json("ftr", name)
@@ -95,7 +100,7 @@ class Scene:
         """Return a pod of the Job whose trainer runs, and whose UID is new."""
 
         def running() -> Object | None:
-            new = [p for p in self.pods(name) if p["metadata"]["uid"] not in other_than]
+            new = [p for p in self.pods(name) if uid(p) not in other_than]
             return next(
                 (pod for pod in new if "running" in trainer(pod)["state"]), None
             )
@@ -142,6 +147,11 @@ class Scene:
         if not name or not self.kubectl.exists("ftr", name):
             return {}
         return {"run": self.status(name), "pods": self.pods_left(name).split()}
+
+
+def uid(thing: Object) -> str:
+    """Return an object's UID."""
+    return str(thing["metadata"]["uid"])
 
 
 def _of_job(name: str) -> str:
