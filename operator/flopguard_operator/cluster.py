@@ -85,6 +85,23 @@ class Cluster:
         return list(found.get("items", []))
 
     @_translated
+    def run_definition(self) -> str:
+        """Return the UID of the CRD of FineTuneRun; "" while there is none."""
+        try:
+            found = self._custom.get_cluster_custom_object(
+                "apiextensions.k8s.io",
+                "v1",
+                "customresourcedefinitions",
+                f"{naming.RUN_PLURAL}.{naming.GROUP}",
+                _request_timeout=SECONDS,
+            )
+        except ApiException as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return ""
+            raise
+        return str(found["metadata"]["uid"])
+
+    @_translated
     def pods_left(self, namespace: str, selector: str) -> int:
         """Return how many pods match that have not ended; asked live, not cached."""
         found = self._core.list_namespaced_pod(

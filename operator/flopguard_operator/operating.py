@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from flopguard_operator import handlers, metrics
 from flopguard_operator.books import Books
 from flopguard_operator.cache import Cache
-from flopguard_operator.cluster import Cluster
+from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.cycle import Cycle
 from flopguard_operator.ledger import keys
 from flopguard_operator.ledger.errors import LedgerError
@@ -23,6 +24,7 @@ from flopguard_operator.observed import at, text
 from flopguard_operator.settings import Settings
 
 KEY_NAME = "ed25519.pem"
+DEFINITION_SECONDS = 5.0
 STALE_CYCLES = 20  # and at least two minutes: then the loop hangs
 
 _log = structlog.get_logger()
@@ -83,6 +85,25 @@ def _application(cycle: Cycle) -> web.Application:
     return app
 
 
+async def _replaced(cluster: Cluster) -> None:
+    """Return once the CRD is another one than at the start.
+
+    kopf looks at a CRD when it changes, which is before the API server serves it, and
+    not again: it would stay blind to a resource that was deleted and restored.
+    """
+    known: str | None = None
+    while True:
+        with contextlib.suppress(ClusterError):  # the API server is away: wait
+            now = await asyncio.to_thread(cluster.run_definition)
+            if known is None:
+                known = now
+            elif now and now != known:
+                _log.warning("the CRD was replaced: starting anew")
+                await asyncio.sleep(DEFINITION_SECONDS)  # until it is served
+                return
+        await asyncio.sleep(DEFINITION_SECONDS)
+
+
 async def operate(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
     if settings.kubeconfig:
@@ -107,12 +128,15 @@ async def operate(settings: Settings) -> None:
     await web.TCPSite(runner, port=settings.port).start()
     watching = asyncio.create_task(handlers.watch(cache, stop))
     looping = asyncio.create_task(cycle.run(stop))
+    replaced = asyncio.create_task(_replaced(cluster))
     try:
         # Whichever ends first without being told to has failed: end the process, so
         # that Kubernetes starts it anew.
-        await asyncio.wait({watching, looping}, return_when=asyncio.FIRST_COMPLETED)
+        ends = {watching, looping, replaced}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.set()
+        replaced.cancel()
         await asyncio.wait({watching, looping}, timeout=20)
         for task in (watching, looping):
             if task.done() and task.exception() is not None:
