@@ -21,6 +21,7 @@ from flopguard_operator.ledger import keys
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.observed import at, text
+from flopguard_operator.publishing import Publisher
 from flopguard_operator.settings import Settings
 
 KEY_NAME = "ed25519.pem"
@@ -66,7 +67,7 @@ def newest_known(cache: Cache) -> tuple[int, bytes] | None:
 
 def _application(cycle: Cycle) -> web.Application:
     """Return the web application: `GET /metrics` and `GET /healthz`."""
-    registry = metrics.registry(cycle.collector)
+    registry = metrics.registry(cycle.publisher.collector)
 
     async def show(_: web.Request) -> web.Response:
         body = generate_latest(registry)
@@ -117,7 +118,8 @@ async def operate(settings: Settings) -> None:
         return SqliteStore(settings.ledger, key, newest_known(cache))
 
     books = Books(open_store)
-    cycle = Cycle(settings, cache, cluster, books, metrics.Collector())
+    publisher = Publisher(settings, cache, cluster, books, metrics.Collector())
+    cycle = Cycle(settings, cache, cluster, books, publisher)
     cycle.ended_at = time.monotonic()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

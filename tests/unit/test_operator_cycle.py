@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flopguard_operator import cycle, naming
+from flopguard_operator import cycle, naming, settling
 from flopguard_operator.books import Books
 from flopguard_operator.cache import Cache
 from flopguard_operator.cycle import Cycle
@@ -22,6 +22,7 @@ from flopguard_operator.ledger.entries import (
 from flopguard_operator.ledger.errors import LedgerUnavailableError
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.metrics import Collector
+from flopguard_operator.publishing import Publisher
 from flopguard_operator.settings import Settings
 from standins import objects
 
@@ -44,7 +45,8 @@ class World:
         settings = Settings(ledger=self.path, settle_seconds=0)
         cluster: Any = self.cluster
         self.books = Books(self._open)
-        self.cycle = Cycle(settings, self.cache, cluster, self.books, Collector())
+        parts = (settings, self.cache, cluster, self.books)
+        self.cycle = Cycle(*parts, Publisher(*parts, Collector()))
 
     def _open(self) -> SqliteStore:
         if self.fails:
@@ -228,6 +230,40 @@ def test_a_full_disk_stops_deciding_and_says_what_to_do(world: World) -> None:
 
     assert world.condition("LedgerAvailable")["status"] == "True"
     assert "suspend" in world.cluster.calls
+
+
+def test_an_unreadable_ledger_lifts_no_hold(world: World) -> None:
+    """An operator that starts on a full disk knows nothing: it must not say so."""
+    world.once(spent(1000, ended=True), gone=True)
+    world.start()
+    world.fails = True
+    world.once()
+
+    assert world.status()["holds"]
+    assert world.condition("Held")["reason"] != "BelowAllLines"
+    assert world.condition("LedgerAvailable")["status"] == "False"
+    assert "resume" not in world.cluster.calls
+
+
+def test_a_run_that_cannot_be_judged_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong with one run, the next one is settled."""
+    other = objects.run("other", "run-0")
+    other["spec"]["workload"]["name"] = "elsewhere"
+    world.cache.see_run("ADDED", other)
+    judge = settling.plan
+
+    def plan(view: settling.RunView, *rest: Any, **more: Any) -> settling.Plan:
+        if view.ref.name == "other":
+            message = "a bug"
+            raise RuntimeError(message)
+        return judge(view, *rest, **more)
+
+    monkeypatch.setattr(settling, "plan", plan)
+    world.once(spent(500))
+
+    assert world.cache.runs["run-1"]["status"]["flops"]["upper"] == "500"
 
 
 def test_an_unknown_base_model_is_said_and_the_default_line_governs(

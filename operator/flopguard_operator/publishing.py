@@ -1,0 +1,191 @@
+"""Publish what the ledger says of each run: status, conditions, metrics; then act.
+
+Shell: it takes the time and the short history that a rate needs, hands them to the pure
+builders, and gives their results to `acting`.
+"""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from flopguard_operator import acting, conditions, programs, status
+from flopguard_operator import conditions as c
+from flopguard_operator.api.fields import SpecError, read
+from flopguard_operator.api.program import ProgramSpec
+from flopguard_operator.books import Books
+from flopguard_operator.cache import Cache
+from flopguard_operator.cluster import Cluster
+from flopguard_operator.conditions import Condition, Surroundings
+from flopguard_operator.gathering import Refused, reference
+from flopguard_operator.ledger.entries import Event
+from flopguard_operator.metrics import Collector, RunSample
+from flopguard_operator.observed import Raw, at, items
+from flopguard_operator.settings import Settings
+from flopguard_operator.settling import Plan, RunView
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """How the parts were in this cycle."""
+
+    prometheus: Condition
+    ledger: Condition
+
+
+@dataclass
+class Publisher:
+    """Writes statuses and acts on workloads; remembers only what a rate needs."""
+
+    settings: Settings
+    cache: Cache
+    cluster: Cluster
+    books: Books
+    collector: Collector
+    _samples: dict[str, RunSample] = field(default_factory=dict)  # by run UID
+    _history: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
+
+    async def publish_and_act(
+        self, view: RunView, plan: Plan, now: Situation, events: list[Event]
+    ) -> None:
+        """Write a run's status, then make its workload follow, then tell people.
+
+        Without the ledger nothing but that is said: an account that could not be read
+        would lift holds that are in force.
+        """
+        raw = self.cache.runs.get(view.ref.uid)
+        if raw is None:
+            return
+        if now.ledger.status != c.TRUE:
+            await self._say_only(raw, view.generation, now)
+            return
+        account = self.books.account(view.ref)
+        around = self._around(view, plan, now)
+        wanted = status.build(view, account, plan, around)
+        wanted["conditions"] = conditions.merged(
+            items(raw, "status", "conditions"),
+            conditions.of_run(view, account, plan, around),
+            generation=view.generation,
+            now=around.now,
+        )
+        held = account.hold is not None
+        self._samples[view.ref.uid] = _sample(view, plan, around, held=held)
+        if held:
+            await acting.keep_finalizer(self.cluster, raw, held=True)
+        if await acting.publish(self.cluster, raw, wanted):
+            await acting.on_workload(self.cluster, view, account, plan)
+        if not held:
+            await acting.keep_finalizer(self.cluster, raw, held=False)
+        await acting.tell(self.cluster, view, events)
+
+    async def refuse(self, one: Refused) -> None:
+        """Say why a run is not metered; a hold that it has stays in force."""
+        generation = int(at(one.raw, "metadata", "generation") or 0)
+        held = self.books.account(reference(one.raw)).hold is not None
+        wanted: dict[str, Any] = {
+            "state": "Held" if held else "Refused",
+            "conditions": conditions.merged(
+                items(one.raw, "status", "conditions"),
+                [one.condition],
+                generation=generation,
+                now=_now(),
+            ),
+            "observedGeneration": generation,
+        }
+        await acting.publish(self.cluster, one.raw, wanted)
+
+    async def finish(self) -> None:
+        """Publish the programs and the metrics; forget the runs that are gone."""
+        for raw in list(self.cache.programs.values()):
+            await self._publish_program(raw)
+        for memory in (self._samples, self._history):
+            for uid in memory.keys() - self.cache.runs.keys():
+                del memory[uid]
+        self.collector.samples = tuple(self._samples.values())
+        self.collector.ledger_size = self.books.head.size if self.books.head else 0
+
+    async def _publish_program(self, raw: Raw) -> None:
+        name = raw["metadata"]["name"]
+        try:
+            spec = read(ProgramSpec, at(raw, "spec") or {}, "spec")
+        except SpecError as error:
+            _log.warning("program cannot be read", program=name, why=str(error))
+            return
+        generation = int(at(raw, "metadata", "generation") or 0)
+        runs = programs.members(name, self.books.accounts)
+        wanted = programs.status(spec, runs, generation)
+        await acting.publish_program(self.cluster, raw, wanted)
+
+    async def _say_only(self, raw: Raw, generation: int, now: Situation) -> None:
+        """Change the two conditions that do not come from the ledger."""
+        news = (now.prometheus, now.ledger)
+        types = [one.type for one in news]
+        before = list(items(raw, "status", "conditions"))
+        kept = [dict(one) for one in before if one.get("type") not in types]
+        told = conditions.merged(before, news, generation=generation, now=_now())
+        await acting.publish(self.cluster, raw, {"conditions": [*kept, *told]})
+
+    def _around(self, view: RunView, plan: Plan, now: Situation) -> Surroundings:
+        head, uid = self.books.head, view.ref.uid
+        wire = None
+        if head is not None:
+            root, key = head.root_base64, self.books.vkey
+            wire = {"size": head.size, "rootHash": root, "key": key}
+        return Surroundings(
+            now=_now(),
+            prometheus=now.prometheus,
+            ledger=now.ledger,
+            head=wire,
+            flops_per_second=self._rate(uid, plan.totals.upper),
+            unmetered_pods=self._unmetered(view),
+            marks=self.books.of_run(uid),
+            held_since=self.books.held.get(uid, ("", 0.0))[0],
+        )
+
+    def _unmetered(self, view: RunView) -> int:
+        """Return how many active pods of the Job are not counted for this run."""
+        if view.job is None:
+            return 0
+        mine = [
+            pod
+            for pod in view.pods
+            if self.books.owner.get(pod.uid, view.ref.uid) == view.ref.uid
+            and pod.job_name == view.job.name
+            and pod.injected
+            and not (pod.gone or pod.ended)
+        ]
+        return max(0, view.job.active - len(mine))
+
+    def _rate(self, uid: str, upper: int) -> int:
+        """Return FLOPs per second over the settings' window, by the monotonic clock."""
+        now = time.monotonic()
+        history = self._history.setdefault(uid, deque())
+        history.append((now, upper))
+        while now - history[0][0] > self.settings.rate_seconds:
+            history.popleft()
+        began, first = history[0]
+        return int((upper - first) / (now - began)) if now > began else 0
+
+
+def _sample(
+    view: RunView, plan: Plan, around: Surroundings, *, held: bool
+) -> RunSample:
+    ref, limit = view.ref, status.nearest_limit(view)
+    upper, rate = plan.totals.upper, around.flops_per_second
+    return RunSample(
+        labels=(ref.namespace, ref.name, view.program, view.terms.policy),
+        measured=plan.totals.measured,
+        upper=upper,
+        limit=limit,
+        crossing_seconds=status.seconds_to(limit, upper, rate),
+        held=held,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
