@@ -95,7 +95,13 @@ class Kubectl:
         """Whether `kubectl get …` finds anything."""
         return bool(self.run("get", *arguments, "--ignore-not-found", "-o", "name"))
 
-    def wait_for(self, found: Callable[[], T | None], seconds: float, what: str) -> T:
+    def wait_for(
+        self,
+        found: Callable[[], T | None],
+        seconds: float,
+        what: str,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> T:
         """Poll until `found` returns something true, and return that.
 
         An error of kubectl counts as not found yet.
@@ -115,4 +121,4 @@ class Kubectl:
             if time.monotonic() > deadline:
                 message = f"not within {seconds:.0f} s: {what} (last seen: {last})"
                 raise AssertionError(message)
-            time.sleep(POLL_SECONDS)
+            time.sleep(poll_seconds)

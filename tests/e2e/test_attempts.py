@@ -43,18 +43,24 @@ def started(scene: Scene) -> Scene:
 def interrupted(started: Scene, state: State) -> dict[str, Interrupted]:
     """Three trainings, each interrupted in its own way, by the name of the run."""
     found = {}
-    started.wait_for_pod("early")
-    started.kubectl.apply(training.run("early", "early", AMPLE))
     for name in ("killed", "deleted", "forced"):
         pod = started.wait_for_pod(name)
         log = nodeside.keep_log(state, pod)
         found[name] = Interrupted(pod, log, started.wait_for_flops(name))
-    force = ("--force", "--grace-period=0")
-    nodeside.kill(trainer(found["killed"].pod))
-    for name, how in (("deleted", ()), ("forced", force)):
-        pod_name = found[name].pod["metadata"]["name"]
-        started.kubectl.run("delete", "pod", pod_name, "--wait=false", *how)
+        _interrupt(started, name, pod)
+    started.wait_for_pod("early")
+    started.kubectl.apply(training.run("early", "early", AMPLE))
     return found
+
+
+def _interrupt(scene: Scene, name: str, pod: Object) -> None:
+    delete = ("delete", "pod", pod["metadata"]["name"], "--wait=false")
+    if name == "killed":
+        nodeside.kill(trainer(pod))
+    elif name == "deleted":
+        scene.kubectl.run(*delete)
+    else:
+        scene.kubectl.run(*delete, "--force", "--grace-period=0")
 
 
 @pytest.fixture(scope="module")

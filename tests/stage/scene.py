@@ -10,6 +10,7 @@ from stage import training
 
 STARTED_SECONDS = 60.0
 REACHED_SECONDS = 60.0
+POLL_SECONDS = 0.5  # a kubectl costs as much of a core as a trainer
 GRACE_SECONDS = 2  # the kubelet gives the sidecar another two
 
 Object = dict[str, Any]
@@ -79,7 +80,7 @@ class Scene:
     ) -> Any:
         """Poll until `found` is true; a failure shows the run's status as well."""
         try:
-            return self.kubectl.wait_for(found, seconds, what)
+            return self.kubectl.wait_for(found, seconds, what, POLL_SECONDS)
         except AssertionError as error:
             shown = json.dumps(self._shown(name), indent=1)
             message = f"{error}\nin namespace {self.kubectl.namespace}: {shown}"
