@@ -7,7 +7,8 @@ order matters: status before workload, since the API server's lock reads the sta
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -22,13 +23,10 @@ from flopguard_operator.ledger.entries import (
     HoldReleased,
     HoldSet,
 )
-from flopguard_operator.observed import Job, Raw, at
+from flopguard_operator.observed import Job, Raw, at, text
 from flopguard_operator.policy.verdict import HOLD
 from flopguard_operator.settling import Plan, RunView
 from flopguard_operator.workloads import job as jobs
-
-RELEASE_TRIES: Final = 8
-RELEASE_PAUSE_SECONDS: Final = 0.5
 
 _log = structlog.get_logger()
 
@@ -83,65 +81,68 @@ async def keep_finalizer(cluster: Cluster, raw: Raw, *, held: bool) -> None:
         wanted.append(naming.HOLD_FINALIZER)  # none can be added once deletion began
     if sorted(wanted) != sorted(present):
         ref = raw["metadata"]
-        await call(
-            "finalizers", cluster.set_finalizers, ref["namespace"], ref["name"], wanted
-        )
+        # With the version that was seen: a finalizer added meanwhile must not be lost.
+        version = text(ref, "resourceVersion")
+        where = (ref["namespace"], ref["name"], version)
+        await call("finalizers", cluster.set_finalizers, *where, wanted)
 
 
 async def on_workload(
     cluster: Cluster, view: RunView, account: Account, plan: Plan
-) -> None:
-    """Hold, release or annotate the run's Job, whichever its account asks for."""
-    job = view.job
-    if job is None or jobs.finished(job):
-        return
-    if account.hold is not None:
-        await _hold(cluster, job, account.hold, _notes(view, plan, _held_state))
-    elif account.released is not None and jobs.held_by_us(job):
-        await _release(cluster, job, _notes(view, plan, _running_state))
-    elif plan.verdicts or job.state_annotation:
-        notes = _notes(view, plan, _running_state)
-        if job.annotations.get(naming.REASON_ANNOTATION) != notes.reason:
-            patch = jobs.annotate(notes)
-            await call("annotate", cluster.patch_job, job.namespace, job.name, patch)
+) -> bool:
+    """Hold, release or annotate the run's Jobs, whichever its account asks for.
+
+    Returns:
+        Whether a release is still due: the API server's lock sees the new status a
+        moment later than it is written, and refuses until then.
+    """
+    due = False
+    for job in view.jobs:
+        if jobs.finished(job):
+            continue
+        if account.hold is not None:
+            await _hold(cluster, job, _notes(view, plan))
+        elif jobs.held_by_us(job):
+            due |= not await _release(cluster, job, _notes(view, plan))
+        elif plan.verdicts or job.state:
+            notes = _notes(view, plan)
+            if (job.state, job.reason) != (notes.state, notes.reason):
+                patch = jobs.annotate(notes)
+                await call(
+                    "annotate", cluster.patch_job, job.namespace, job.name, patch
+                )
+    return due
 
 
-def _held_state(_: Plan) -> str:
-    return jobs.HELD
-
-
-def _running_state(plan: Plan) -> str:
-    return jobs.WARNED if status.headline(plan.verdicts) else jobs.RUNNING
-
-
-def _notes(view: RunView, plan: Plan, state: Callable[[Plan], str]) -> jobs.Notes:
+def _notes(view: RunView, plan: Plan) -> jobs.Notes:
+    """Return what the annotations of a Job that runs, or may run again, say."""
     found = plan.hold or status.headline(plan.verdicts)
     return jobs.Notes(
-        state=state(plan),
+        state=jobs.WARNED if status.headline(plan.verdicts) else jobs.RUNNING,
         used=display(plan.totals.upper),
         limit=display(found.limit if found else status.nearest_limit(view)),
         reason=f"{found.reason} at {found.percent} %" if found else "",
     )
 
 
-async def _hold(cluster: Cluster, job: Job, hold: HoldSet, notes: jobs.Notes) -> None:
-    as_found = hold.already_suspended and job.uid == hold.workload_uid
-    state = jobs.HELD_AS_FOUND if as_found else jobs.HELD
-    if jobs.is_suspended(job) and job.state_annotation == state:
-        return
-    patch = jobs.hold(jobs.Notes(state, notes.used, notes.limit, notes.reason))
-    if await call("suspend", cluster.patch_job, job.namespace, job.name, patch):
-        _log.info("suspended", namespace=job.namespace, job=job.name)
-
-
-async def _release(cluster: Cluster, job: Job, notes: jobs.Notes) -> None:
-    """Un-suspend; the API server's lock may still see the old status for a moment."""
-    patch = jobs.release(notes)
-    for _ in range(RELEASE_TRIES):
-        if await call("release", cluster.patch_job, job.namespace, job.name, patch):
-            _log.info("released", namespace=job.namespace, job=job.name)
+async def _hold(cluster: Cluster, job: Job, notes: jobs.Notes) -> None:
+    """Suspend a Job, or take note that its user has done so already."""
+    if jobs.is_suspended(job):
+        if job.state in (jobs.HELD, jobs.HELD_AS_FOUND):
             return
-        await asyncio.sleep(RELEASE_PAUSE_SECONDS)
+        patch = jobs.annotate(replace(notes, state=jobs.HELD_AS_FOUND))
+    else:
+        patch = jobs.hold(replace(notes, state=jobs.HELD))
+    if await call("suspend", cluster.patch_job, job.namespace, job.name, patch):
+        _log.info("held", namespace=job.namespace, job=job.name)
+
+
+async def _release(cluster: Cluster, job: Job, notes: jobs.Notes) -> bool:
+    patch = jobs.release(notes)
+    done = await call("release", cluster.patch_job, job.namespace, job.name, patch)
+    if done:
+        _log.info("released", namespace=job.namespace, job=job.name)
+    return done
 
 
 async def tell(cluster: Cluster, view: RunView, events: Iterable[Event]) -> None:
@@ -168,6 +169,7 @@ def _worth_telling(events: Iterable[Event]) -> list[Event]:
 
 
 def _targets(view: RunView) -> list[dict[str, str]]:
+    """Return references to the run and to its Jobs."""
     ref = view.ref
     run = {
         "apiVersion": naming.API_VERSION,
@@ -176,10 +178,8 @@ def _targets(view: RunView) -> list[dict[str, str]]:
         "name": ref.name,
         "uid": ref.uid,
     }
-    if view.job is None:
-        return [run]
-    job = {"apiVersion": "batch/v1", "kind": "Job", "namespace": ref.namespace}
-    return [run, {**job, "name": view.job.name, "uid": view.job.uid}]
+    kind = {"apiVersion": "batch/v1", "kind": "Job", "namespace": ref.namespace}
+    return [run, *({**kind, "name": job.name, "uid": job.uid} for job in view.jobs)]
 
 
 def _sentence(event: Event) -> tuple[str, str, str] | None:

@@ -18,6 +18,8 @@ class Cache:
     runs: dict[str, Raw] = field(default_factory=dict)
     programs: dict[str, Raw] = field(default_factory=dict)
     jobs: dict[tuple[str, str], Job] = field(default_factory=dict)
+    continuing: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """(namespace, run) → names of Jobs whose pod template names the run."""
     pods: dict[str, Pod] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
@@ -51,8 +53,14 @@ class Cache:
             known = self.jobs.get(key)
             if known is not None and known.uid == seen.uid:
                 del self.jobs[key]
+                self._continues(known).discard(known.name)
         else:
             self.jobs[key] = seen
+            if seen.run_label:
+                self._continues(seen).add(seen.name)
+
+    def _continues(self, job: Job) -> set[str]:
+        return self.continuing.setdefault((job.namespace, job.run_label), set())
 
     def see_pod(self, kind: str | None, raw: Raw) -> None:
         """Take in a watch event of an injected pod; its end wakes the cycle."""

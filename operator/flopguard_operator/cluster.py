@@ -167,15 +167,17 @@ class Cluster:
         )
 
     @_translated
-    def set_finalizers(self, namespace: str, name: str, finalizers: list[str]) -> None:
-        """Replace the finalizers of a run."""
+    def set_finalizers(
+        self, namespace: str, name: str, version: str, finalizers: list[str]
+    ) -> None:
+        """Replace the finalizers of a run, if it is still of this resourceVersion."""
         self._custom.patch_namespaced_custom_object(
             naming.GROUP,
             naming.VERSION,
             namespace,
             naming.RUN_PLURAL,
             name,
-            {"metadata": {"finalizers": finalizers}},
+            {"metadata": {"finalizers": finalizers, "resourceVersion": version}},
             field_manager=naming.MANAGER,
             _content_type=MERGE_PATCH,
             _request_timeout=SECONDS,

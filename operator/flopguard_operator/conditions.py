@@ -64,6 +64,15 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Unmetered:
+    """Pods that run without being counted for a run, and why if that is known."""
+
+    pods: int = 0
+    refused: str = ""  # what injection said to the first of them
+    counted_elsewhere: bool = False
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """What a status says beside the run's own account."""
 
@@ -72,7 +81,7 @@ class Surroundings:
     ledger: Condition
     head: Mapping[str, Any] | None  # LedgerStatus in its wire form
     flops_per_second: int
-    unmetered_pods: int
+    unmetered: Unmetered
     marks: Mapping[str, Mark] = field(default_factory=dict)
     held_since: str = ""
 
@@ -151,10 +160,43 @@ def _base_model(view: RunView) -> Condition:
     return Condition(BASE_MODEL_KNOWN, FALSE, "BaseModelUnknown", message)
 
 
+def unmetered(view: RunView, owner: Mapping[str, str]) -> Unmetered:
+    """Return what runs without being counted for this run.
+
+    Args:
+        view: the run as observed.
+        owner: stream → UID of the run that it is counted for.
+    """
+    if view.job is None:
+        return Unmetered()
+    active = [p for p in view.pods if not (p.gone or p.ended)]
+    mine = [
+        pod
+        for pod in active
+        if pod.injected
+        and pod.job_name == view.job.name
+        and owner.get(pod.uid, view.ref.uid) == view.ref.uid
+    ]
+    refused = next((pod.not_injected for pod in active if pod.not_injected), "")
+    elsewhere = any(owner.get(p.uid, view.ref.uid) != view.ref.uid for p in active)
+    count = max(0, view.job.active - len(mine))
+    return Unmetered(count, refused, counted_elsewhere=elsewhere)
+
+
 def _metering(view: RunView, around: Surroundings) -> Condition:
-    count = around.unmetered_pods
-    if not count:
+    found = around.unmetered
+    if not found.pods:
         return Condition(METERING_INCOMPLETE, FALSE)
+    count = found.pods
+    if found.refused:
+        message = f"{count} pod(s) run without the meter: {found.refused}"
+        return Condition(METERING_INCOMPLETE, TRUE, "InjectionRefused", message)
+    if found.counted_elsewhere:
+        message = (
+            f"{count} pod(s) started under an earlier FineTuneRun and are in its "
+            f"account. Delete them; the Job starts pods that are counted here."
+        )
+        return Condition(METERING_INCOMPLETE, TRUE, "CountedElsewhere", message)
     name = view.workload.rsplit("/", 1)[-1]
     message = (
         f"{count} pod(s) of Job {name} run without the meter: they started before this "

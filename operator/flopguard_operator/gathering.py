@@ -19,7 +19,7 @@ from flopguard_operator.cluster import Cluster
 from flopguard_operator.conditions import Condition
 from flopguard_operator.ledger.entries import RunRef
 from flopguard_operator.marks import Mark, merge
-from flopguard_operator.observed import Pod, Raw, at, text
+from flopguard_operator.observed import Job, Pod, Raw, at, text
 from flopguard_operator.policy.rules import PolicyError, governing
 from flopguard_operator.settling import RunView
 from flopguard_operator.workloads import job
@@ -72,10 +72,21 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
         workload=f"{spec.workload.api_version}/{spec.workload.kind}/{name}",
         terms=terms,
         governing=governing(terms.base, terms.policy),
-        job=cache.jobs.get((ref.namespace, name)),
+        jobs=_jobs(ref, name, pods, cache),
         pods=pods,
         release_because=_leaving(raw, spec),
     )
+
+
+def _jobs(
+    ref: RunRef, name: str, pods: tuple[Pod, ...], cache: Cache
+) -> tuple[Job, ...]:
+    """Return the named Job, then those that continue the run under another name."""
+    others = {pod.job_name for pod in pods if not (pod.gone or pod.over)}
+    others |= cache.continuing.get((ref.namespace, ref.name), set())
+    names = [name, *sorted(others - {name})]
+    found = (cache.jobs.get((ref.namespace, one)) for one in names)
+    return tuple(job for job in found if job is not None)
 
 
 def _program(name: str | None, namespace: str, cache: Cache) -> ProgramSpec | None:

@@ -32,7 +32,6 @@ MANAGER = "flopguard"
 # Labels of the Job controller (kubernetes.io/docs/reference/labels-annotations-taints).
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
-JOB_INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 # What injection adds to a pod.
 INSTALL_CONTAINER = "flopguard-install"

@@ -45,12 +45,12 @@ class Pod:
     run_label: str
     job_name: str
     job_uid: str
-    index: str  # completion index of an Indexed Job, else ""
     ip: str
     created: str
     injected: bool
     ended: bool  # every main container has terminated
     last_words: str  # termination message of the sidecar, "" while it runs
+    not_injected: str  # why injection left it alone, "" if it did not
     raw: Raw  # for binding, which reads the same object as the webhook
     over: bool = False  # every container has terminated, the sidecar too
     gone: bool = False  # deleted from the API server
@@ -66,7 +66,6 @@ def pod(raw: Raw, *, gone: bool = False) -> Pod:
         run_label=text(labels, naming.RUN_LABEL),
         job_name=text(labels, naming.JOB_NAME_LABEL),
         job_uid=text(labels, naming.JOB_UID_LABEL),
-        index=text(labels, naming.JOB_INDEX_LABEL),
         ip=text(raw, "status", "podIP"),
         created=text(raw, "metadata", "creationTimestamp"),
         injected=any(
@@ -75,6 +74,9 @@ def pod(raw: Raw, *, gone: bool = False) -> Pod:
         ),
         ended=_mains_ended(raw),
         last_words=_last_words(raw),
+        not_injected=text(
+            raw, "metadata", "annotations", naming.NOT_INJECTED_ANNOTATION
+        ),
         raw=raw,
         # The kubelet writes a final phase only once the last container has stopped.
         over=text(raw, "status", "phase") in ("Succeeded", "Failed"),
@@ -111,8 +113,9 @@ class Job:
     suspended: bool
     finished: str  # "", "Complete" or "Failed"
     active: int  # pods that are pending or running
-    state_annotation: str
-    annotations: Mapping[str, str]
+    run_label: str  # of its pod template: the run that it continues
+    state: str  # our annotations
+    reason: str
 
 
 def job(raw: Raw) -> Job:
@@ -131,6 +134,7 @@ def job(raw: Raw) -> Job:
         suspended=at(raw, "spec", "suspend") is True,
         finished=finished[0] if finished else "",
         active=active if isinstance(active, int) else 0,
-        state_annotation=text(notes, naming.STATE_ANNOTATION),
-        annotations=notes if isinstance(notes, Mapping) else {},
+        run_label=text(raw, "spec", "template", "metadata", "labels", naming.RUN_LABEL),
+        state=text(notes, naming.STATE_ANNOTATION),
+        reason=text(notes, naming.REASON_ANNOTATION),
     )

@@ -19,13 +19,21 @@ from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.books import Books
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster
-from flopguard_operator.conditions import Condition, Surroundings
+from flopguard_operator.conditions import (
+    Condition,
+    Surroundings,
+    Unmetered,
+    unmetered,
+)
 from flopguard_operator.gathering import Refused, reference
 from flopguard_operator.ledger.entries import Event
 from flopguard_operator.metrics import Collector, RunSample
 from flopguard_operator.observed import Raw, at, items
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView
+from flopguard_operator.workloads import job
+
+HASTE_SECONDS = 10.0  # the lock sees a new status within one
 
 _log = structlog.get_logger()
 
@@ -49,6 +57,8 @@ class Publisher:
     collector: Collector
     _samples: dict[str, RunSample] = field(default_factory=dict)  # by run UID
     _history: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
+    _due: dict[str, float] = field(default_factory=dict)  # releases, since when
+    _unseen: dict[str, float] = field(default_factory=dict)  # unmetered pods, the same
 
     async def publish_and_act(
         self, view: RunView, plan: Plan, now: Situation, events: list[Event]
@@ -78,8 +88,10 @@ class Publisher:
         if held:
             await acting.keep_finalizer(self.cluster, raw, held=True)
         if await acting.publish(self.cluster, raw, wanted):
-            await acting.on_workload(self.cluster, view, account, plan)
-        if not held:
+            due = await acting.on_workload(self.cluster, view, account, plan)
+            self._again(view.ref.uid, due=due)
+        if not held and not any(job.held_by_us(one) for one in view.jobs):
+            # Only now: once the run is gone nobody would release its Jobs any more.
             await acting.keep_finalizer(self.cluster, raw, held=False)
         await acting.tell(self.cluster, view, events)
 
@@ -103,7 +115,7 @@ class Publisher:
         """Publish the programs and the metrics; forget the runs that are gone."""
         for raw in list(self.cache.programs.values()):
             await self._publish_program(raw)
-        for memory in (self._samples, self._history):
+        for memory in (self._samples, self._history, self._due, self._unseen):
             for uid in memory.keys() - self.cache.runs.keys():
                 del memory[uid]
         self.collector.samples = tuple(self._samples.values())
@@ -130,6 +142,14 @@ class Publisher:
         told = conditions.merged(before, news, generation=generation, now=_now())
         await acting.publish(self.cluster, raw, {"conditions": [*kept, *told]})
 
+    def _again(self, uid: str, *, due: bool) -> None:
+        """Wake the cycle soon for a release that is due, but not for ever."""
+        now = time.monotonic()
+        if not due:
+            self._due.pop(uid, None)
+        elif now - self._due.setdefault(uid, now) < HASTE_SECONDS:
+            self.cache.wake.set()
+
     def _around(self, view: RunView, plan: Plan, now: Situation) -> Surroundings:
         head, uid = self.books.head, view.ref.uid
         wire = None
@@ -142,24 +162,24 @@ class Publisher:
             ledger=now.ledger,
             head=wire,
             flops_per_second=self._rate(uid, plan.totals.upper),
-            unmetered_pods=self._unmetered(view),
+            unmetered=self._unmetered(view),
             marks=self.books.of_run(uid),
             held_since=self.books.held.get(uid, ("", 0.0))[0],
         )
 
-    def _unmetered(self, view: RunView) -> int:
-        """Return how many active pods of the Job are not counted for this run."""
-        if view.job is None:
-            return 0
-        mine = [
-            pod
-            for pod in view.pods
-            if self.books.owner.get(pod.uid, view.ref.uid) == view.ref.uid
-            and pod.job_name == view.job.name
-            and pod.injected
-            and not (pod.gone or pod.ended)
-        ]
-        return max(0, view.job.active - len(mine))
+    def _unmetered(self, view: RunView) -> Unmetered:
+        """Return the active pods that are not counted, once they are for two cycles.
+
+        A pod that has just started is in the Job's status before a watch tells of it.
+        """
+        found = unmetered(view, self.books.owner)
+        if not found.pods:
+            self._unseen.pop(view.ref.uid, None)
+            return found
+        now = time.monotonic()
+        since = self._unseen.setdefault(view.ref.uid, now)
+        patience = 2 * self.settings.cycle_seconds
+        return found if now - since >= patience else Unmetered()
 
     def _rate(self, uid: str, upper: int) -> int:
         """Return FLOPs per second over the settings' window, by the monotonic clock."""

@@ -25,6 +25,7 @@ from flopguard_operator.policy.checks import evaluate, holds
 from flopguard_operator.policy.rules import Governing
 from flopguard_operator.policy.terms import Terms, Totals
 from flopguard_operator.policy.verdict import Verdict
+from flopguard_operator.workloads import job as jobs
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,17 @@ class RunView:
     workload: str  # "batch/v1/Job/support-sft"
     terms: Terms
     governing: Governing
-    job: Job | None
+    jobs: tuple[Job, ...]  # the named one first, then those that continue the run
     pods: tuple[Pod, ...]  # claimed by this run, oldest first
     release_because: str = ""  # why a hold must not be kept, whatever the verdict
     pods_gone: bool = False  # asked live: no pod of the workload is left
     held_milliseconds: int = 0  # since the hold was set, by the monotonic clock
+
+    @property
+    def job(self) -> Job | None:
+        """The Job that the run names, if it is there."""
+        name = self.workload.rsplit("/", 1)[-1]
+        return next((job for job in self.jobs if job.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,17 @@ def plan(
     hold = None if view.release_because else holds(verdicts)
     crossings = tuple(due(current, verdicts))
     holding = tuple(_hold_events(view, account, verdicts, hold, total))
-    ended = any(
-        mark.final and not _settled(account, mark).final for mark in marks.values()
-    )
-    settle = settle_due or ended or bool(crossings) or bool(holding)
+    settle_all = settle_due or bool(crossings) or bool(holding)
+    settled = {
+        stream: mark
+        for stream, mark in marks.items()
+        if settle_all or (mark.final and not _settled(account, mark).final)
+    }
     return Plan(
         events=(
             *_terms(view, account),
             *_attempts(view, account, marks),
-            *(_settlements(view, account, marks) if settle else ()),
+            *_settlements(view, account, settled),
             *crossings,
             *holding,
         ),
@@ -197,7 +206,7 @@ def _hold_events(
     elif hold is None:
         reason = view.release_because or _lifted(account, verdicts)
         yield HoldReleased(view.ref, account.hold.workload_uid, reason)
-    elif account.proven is None and view.pods_gone:
+    elif _provable(view, account, total):
         line = int(hold.limit)
         yield HoldProven(
             run=view.ref,
@@ -206,6 +215,16 @@ def _hold_events(
             overshoot=max(0, total.upper - line),
             milliseconds=view.held_milliseconds,
         )
+
+
+def _provable(view: RunView, account: Account, total: Totals) -> bool:
+    """Say whether the hold is proven now: every Job is stopped and no pod is left.
+
+    A mark that arrives after the proof is told by another, with the overshoot it adds.
+    """
+    if account.proven is not None:
+        return account.proven.upper < total.upper
+    return view.pods_gone and all(jobs.stopped(job) for job in view.jobs)
 
 
 def _lifted(account: Account, verdicts: tuple[Verdict, ...]) -> str:

@@ -26,7 +26,7 @@ def build(
     nearest = min(limits.values(), default=view.governing.limit)
     upper = plan.totals.upper
     seconds = seconds_to(nearest, upper, around.flops_per_second)
-    steps = sum(mark.steps for mark in around.marks.values())
+    crosses_at = _later(around.now, seconds)
     return {
         "state": state(view, account, plan),
         "model": view.terms.base.name or None,
@@ -38,7 +38,7 @@ def build(
             "measured": str(plan.totals.measured),
             "upper": str(upper),
             "byCategory": {k: str(v) for k, v in plan.totals.done.items()},
-            "perStep": str(plan.totals.measured // steps) if steps else None,
+            **_per_step(around.marks),
         },
         "flopsPerSecond": str(around.flops_per_second),
         "percentOfBudget": percent(upper, limits["budget"])
@@ -52,13 +52,21 @@ def build(
             "citation": view.governing.citation,
             "explanation": view.governing.explanation,
         },
-        "forecast": {"crossesAt": _later(around.now, seconds)},
+        "forecast": {"crossesAt": crosses_at} if crosses_at else None,
         "attempts": list(_attempts(account, around.marks)),
         "holds": list(_holds(account, plan, around)),
         "overshoot": str(account.proven.overshoot) if account.proven else None,
         "ledger": dict(around.head) if around.head else None,
         "observedGeneration": view.generation,
     }
+
+
+def _per_step(marks: Mapping[str, Mark]) -> dict[str, str]:
+    """Return FLOPs per optimizer step, over the streams whose steps are known."""
+    known = [mark for mark in marks.values() if mark.steps]
+    steps = sum(mark.steps for mark in known)
+    flops = sum(mark.measured for mark in known)
+    return {"perStep": str(flops // steps)} if steps else {}
 
 
 def state(view: RunView, account: Account, plan: Plan) -> str:

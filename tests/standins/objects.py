@@ -36,11 +36,19 @@ def run(name: str = "sft", uid: str = "run-1", **spec: Any) -> Raw:
     }
 
 
-def job(uid: str = "job-1", *, suspend: bool = False, active: int = 0) -> Raw:
-    """Return the batch/v1 Job `train`."""
+def job(
+    uid: str = "job-1",
+    *,
+    name: str = "train",
+    suspend: bool = False,
+    active: int = 0,
+    run_label: str = "",
+) -> Raw:
+    """Return a batch/v1 Job; `run_label` is on its pod template."""
+    labels = {naming.RUN_LABEL: run_label} if run_label else {}
     return {
-        "metadata": {"name": "train", "namespace": "ml", "uid": uid, "annotations": {}},
-        "spec": {"suspend": suspend},
+        "metadata": {"name": name, "namespace": "ml", "uid": uid, "annotations": {}},
+        "spec": {"suspend": suspend, "template": {"metadata": {"labels": labels}}},
         "status": {"active": active},
     }
 
@@ -135,7 +143,9 @@ class StandInCluster:
         """Record a program's status."""
         self.calls.append(f"program {name}")
 
-    def set_finalizers(self, _namespace: str, name: str, finalizers: list[str]) -> None:
+    def set_finalizers(
+        self, _namespace: str, name: str, _version: str, finalizers: list[str]
+    ) -> None:
         """Replace the cached run's finalizers."""
         self._run(name)["metadata"]["finalizers"] = finalizers
         self.calls.append(f"finalizers {','.join(finalizers)}")
@@ -147,9 +157,10 @@ class StandInCluster:
             self.refusals -= 1
             raise ClusterError(422, "FineTuneRun sft is held")
         old = self.cache.jobs[(namespace, name)]
-        raw = job(old.uid, suspend=old.suspended, active=old.active)
+        raw = job(old.uid, name=name, suspend=old.suspended, active=old.active)
         raw["metadata"]["annotations"] = {
-            **old.annotations,
+            naming.STATE_ANNOTATION: old.state,
+            naming.REASON_ANNOTATION: old.reason,
             **patch["metadata"]["annotations"],
         }
         if suspend is not None:

@@ -92,11 +92,12 @@ def view(met: Cycle, streams: list[str]) -> RunView:
         uid=met.job_uid,
         namespace="ml",
         name="support-sft",
-        suspended=False,
+        suspended=met.pods_gone,
         finished="",
         active=1,
-        state_annotation="",
-        annotations={},
+        run_label="",
+        state="",
+        reason="",
     )
     return RunView(
         ref=A,
@@ -105,7 +106,7 @@ def view(met: Cycle, streams: list[str]) -> RunView:
         workload="batch/v1/Job/support-sft",
         terms=Terms(base=base, budget=None if spent else budget, approach=Approach()),
         governing=governing(base),
-        job=job,
+        jobs=(job,),
         pods=tuple(pod(stream, met.job_uid) for stream in streams),
         release_because=met.release_because,
         pods_gone=met.pods_gone,
@@ -122,12 +123,12 @@ def pod(stream: str, job_uid: str) -> Pod:
         run_label="support-sft",
         job_name="support-sft",
         job_uid=job_uid,
-        index="",
         ip="",
         created="",
         injected=True,
         ended=True,
         last_words="",
+        not_injected="",
         raw={},
     )
 

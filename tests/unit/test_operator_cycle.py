@@ -10,6 +10,7 @@ import pytest
 from flopguard_operator import cycle, naming, settling
 from flopguard_operator.books import Books
 from flopguard_operator.cache import Cache
+from flopguard_operator.cluster import ClusterError
 from flopguard_operator.cycle import Cycle
 from flopguard_operator.ledger import keys
 from flopguard_operator.ledger.entries import (
@@ -42,7 +43,7 @@ class World:
 
     def start(self) -> None:
         """Start an operator that remembers nothing but the ledger."""
-        settings = Settings(ledger=self.path, settle_seconds=0)
+        settings = Settings(ledger=self.path, settle_seconds=0, cycle_seconds=0)
         cluster: Any = self.cluster
         self.books = Books(self._open)
         parts = (settings, self.cache, cluster, self.books)
@@ -118,8 +119,7 @@ def test_a_warning_line_is_said_once_on_run_and_job(world: World) -> None:
         ("Job", "BudgetWarning"),
     ]
     assert [c.percent for c in world.recorded(Crossing)] == [50]
-    notes = world.cache.jobs["ml", "train"].annotations
-    assert notes[naming.REASON_ANNOTATION] == "BudgetWarning at 50 %"
+    assert world.cache.jobs["ml", "train"].reason == "BudgetWarning at 50 %"
 
 
 def test_only_the_gravest_of_several_lines_is_an_event(world: World) -> None:
@@ -178,6 +178,9 @@ def test_a_raised_budget_releases_and_the_total_goes_on(world: World) -> None:
     world.cluster.refusals = 2
     world.revise(budget={"maxFlops": "5000"})
     world.once()
+    assert world.cache.wake.is_set()
+    world.once()
+    world.once()
 
     assert not world.cache.jobs["ml", "train"].suspended
     assert len(world.recorded(HoldReleased)) == 1
@@ -196,6 +199,117 @@ def test_a_users_own_suspend_is_never_undone(world: World) -> None:
 
     assert "resume" not in world.cluster.calls
     assert world.cache.jobs["ml", "train"].suspended
+
+
+def test_a_job_that_its_user_recreates_suspended_stays_suspended(
+    world: World,
+) -> None:
+    """Whoever suspends a Job while it is held keeps it suspended after the release."""
+    world.once(spent(1000, ended=True), gone=True)
+    world.cache.see_job("DELETED", objects.job(suspend=True))
+    world.cache.see_job("ADDED", objects.job("job-2", suspend=True))
+    world.once()
+    world.revise(budget={"maxFlops": "5000"})
+    world.once()
+
+    assert world.cache.jobs["ml", "train"].suspended
+
+
+def test_a_continuation_job_is_held_and_released_too(world: World) -> None:
+    """A Job under another name whose pod template names the run is part of it."""
+    world.cache.see_job("ADDED", objects.job("job-2", name="more", run_label="sft"))
+    world.once(spent(1000, ended=True), gone=True)
+    assert world.cache.jobs["ml", "more"].suspended
+
+    world.revise(budget={"maxFlops": "5000"})
+    world.once()
+
+    assert not world.cache.jobs["ml", "more"].suspended
+
+
+def test_a_run_pointed_at_a_decoy_still_holds_the_job_of_its_pods(
+    world: World,
+) -> None:
+    """Changing spec.workload.name before the limit does not get a Job around it."""
+    world.once(spent(10))
+    world.revise(
+        workload={"apiVersion": "batch/v1", "kind": "Job", "name": "decoy"},
+    )
+    world.once(spent(1000))
+
+    assert world.cache.jobs["ml", "train"].suspended
+
+
+def test_a_refused_suspend_proves_no_hold(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pods gone at one instant prove nothing while the Job may start others."""
+
+    def refuse(*_: Any) -> None:
+        raise ClusterError(403, "another policy says no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.cluster, "patch_job", refuse)
+        world.once(spent(1000, ended=True), gone=True)
+        world.once()
+    assert world.recorded(HoldProven) == []
+
+    world.once()
+    world.once()
+
+    assert len(world.recorded(HoldProven)) == 1
+
+
+def test_a_mark_after_the_proof_adds_to_the_overshoot(world: World) -> None:
+    """Late evidence is not lost: the hold is proven anew, with what it adds."""
+    world.once(spent(1000), gone=True)
+    world.once()
+    world.once(spent(1200), gone=True)
+
+    assert [p.overshoot for p in world.recorded(HoldProven)] == [0, 200]
+    assert world.status()["overshoot"] == "200"
+
+
+def test_a_failed_release_keeps_the_run_until_it_worked(world: World) -> None:
+    """Once the run is gone nobody would release its Job any more."""
+    world.once(spent(1000, ended=True), gone=True)
+    (raw,) = world.cache.runs.values()
+    raw["metadata"]["deletionTimestamp"] = "2026-11-22T01:00:00Z"
+    world.cluster.refusals = 1
+    world.revise(onDelete="Release")
+    world.once()
+    (raw,) = world.cache.runs.values()
+    assert raw["metadata"]["finalizers"] == [naming.HOLD_FINALIZER]
+
+    world.once()
+    world.once()
+
+    assert not world.cache.jobs["ml", "train"].suspended
+    assert raw["metadata"]["finalizers"] == []
+
+
+def test_a_status_that_says_the_same_is_not_written_again(world: World) -> None:
+    """A cycle in which nothing happened costs the API server nothing."""
+    world.once(spent(10))
+    world.once()
+    world.cluster.calls.clear()
+    world.once()
+
+    assert [call for call in world.cluster.calls if call != "status"] == []
+    assert world.cluster.calls == []
+
+
+def test_why_a_pod_was_not_injected_is_quoted(world: World) -> None:
+    """Deleting such a pod would help nobody."""
+    raw = objects.pod()
+    del raw["spec"]["initContainers"]
+    raw["metadata"]["annotations"] = {naming.NOT_INJECTED_ANNOTATION: "hook is Off"}
+    world.cache.see_job("MODIFIED", objects.job(active=1))
+    world.once(raw)
+
+    condition = world.condition("MeteringIncomplete")
+    assert condition["reason"] == "InjectionRefused"
+    assert condition["message"].endswith("hook is Off")
 
 
 def test_a_restarted_operator_suspends_nothing_twice(world: World) -> None:
@@ -317,6 +431,7 @@ def test_deleting_a_held_run_keeps_the_hold(world: World) -> None:
     assert world.status()["holds"]
 
     world.revise(onDelete="Release")
+    world.once()
     world.once()
 
     assert world.status()["holds"] == []

@@ -36,7 +36,7 @@ def view(*pods: tuple[str, str, bool]) -> RunView:
         workload="batch/v1/Job/train",
         terms=TERMS,
         governing=governing(TERMS.base, TERMS.policy),
-        job=None,
+        jobs=(),
         pods=tuple(pod(objects.pod(u, job_uid=j, ended=e)) for u, j, e in pods),
     )
 

@@ -11,9 +11,6 @@ from typing import Any
 from flopguard_operator import naming
 from flopguard_operator.observed import Job
 
-API_PATH = "/apis/batch/v1"
-PLURAL = "jobs"
-
 HELD = "Held"
 HELD_AS_FOUND = "HeldAsFound"
 """Held, but its user had suspended it before: a release leaves it suspended."""
@@ -91,4 +88,9 @@ def release(notes: Notes) -> Patch:
 
 def held_by_us(job: Job) -> bool:
     """Say whether the Job is suspended by a hold of ours and by nobody else."""
-    return job.suspended and job.state_annotation == HELD
+    return job.suspended and job.state == HELD
+
+
+def stopped(job: Job) -> bool:
+    """Say whether the Job can start no pod as it stands."""
+    return job.suspended or finished(job)
