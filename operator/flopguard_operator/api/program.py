@@ -66,23 +66,23 @@ class ProgramSpec(ApiModel):
 
 
 class ProgramStatus(ApiModel):
-    """What the operator observed, over all runs of the program. Not filled in yet."""
+    """What the operator observed, over all runs of the program, deleted ones too."""
 
     state: Reason | None = None
     """The conditions in one word."""
     measured: FlopsCount | None = None
-    """FLOPs that the program's runs are proven to have executed. Not filled in yet."""
+    """FLOPs that the program's runs are proven to have executed."""
     upper: FlopsCount | None = None
-    """FLOPs that they may have executed. Not filled in yet."""
+    """FLOPs that they may have executed."""
     used_display: Word | None = None
-    """`upper` in short. Not filled in yet."""
+    """`upper` in short."""
     limit_display: Word | None = None
-    """The limit that is reached first, in short. Not filled in yet."""
+    """The legal threshold, in short."""
     percent_of_threshold: Ratio | None = None
-    """Percentage of the legal threshold. Not filled in yet."""
+    """Percentage of the legal threshold."""
     runs: Whole | None = None
-    """Number of runs that joined. Not filled in yet."""
+    """Number of runs that joined."""
     conditions: Conditions = ()
-    """The state of the program, aspect by aspect."""
+    """The state of the program, aspect by aspect. Not filled in yet."""
     observed_generation: Whole | None = None
     """The metadata.generation that this status was made from."""

@@ -99,7 +99,7 @@ class AttemptStatus(ApiModel):
     final: bool = False
     """Whether its last mark is known, so that nothing more can be counted."""
     started_at: Time | None = None
-    """When it was first seen."""
+    """When it was first seen. Not filled in yet; the ledger has it."""
 
 
 class HoldStatus(ApiModel):
@@ -179,7 +179,7 @@ class RunStatus(ApiModel):
     """The pods that counted, oldest first; only the newest 100 are kept here (the
     ledger has them all)."""
     coverage: Ratio | None = None
-    """Percentage of the run's pods that are metered."""
+    """Percentage of the run's pods that are metered. Not filled in yet."""
     holds: Annotated[
         tuple[HoldStatus, ...], Field(max_length=MAX_HOLDS, json_schema_extra=_ATOMIC)
     ] = ()
