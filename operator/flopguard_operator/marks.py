@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 
 from flopguard_operator.naming import CATEGORIES
 
+# 4,000 pages of 128-bit counters have 44 digits, their steps 24 (docs/formats.md). What
+# a reader lets through, the ledger can write: its own bound has room above this one.
+MAX_DIGITS = 44
+LARGEST_FLOPS = 10**MAX_DIGITS - 1  # of one category
+LARGEST_STEPS = 10**24 - 1
+
 
 @dataclass(frozen=True)
 class Mark:

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flopguard_operator.marks import Mark
+from flopguard_operator.marks import LARGEST_FLOPS, Mark
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import Pod, at, items, text
 
@@ -64,19 +64,25 @@ def marks(
     """Return one mark per pod UID; series that are not that pod's own do not count.
 
     A tenant can expose any `pod_uid`; the labels `namespace` and `pod` come from the
-    scrape target, so only a series scraped from the pod of that UID is taken.
+    scrape target, so only a series scraped from the pod of that UID is taken. A pod
+    with a figure that is no count has no mark: it must not pass for a zero.
     """
     counted: dict[str, dict[str, int]] = {}
+    wrong: set[str] = set()
     for one in series:
         labels = at(one, "metric")
         pod = pods.get(text(labels, "pod_uid"))
         if pod is None or not _own(labels, pod):
             continue
-        value = _flops(at(one, "value"))
         category = text(labels, "category")
-        if value is not None and category in (*CATEGORIES, "begun"):
-            kept = counted.setdefault(pod.uid, {})
-            kept[category] = max(kept.get(category, 0), value)
+        if category not in (*CATEGORIES, "begun"):
+            continue
+        value = _flops(at(one, "value"))
+        if value is None:
+            wrong.add(pod.uid)
+            continue
+        kept = counted.setdefault(pod.uid, {})
+        kept[category] = max(kept.get(category, 0), value)
     return {
         uid: Mark(
             stream=uid,
@@ -85,6 +91,7 @@ def marks(
             source="prometheus",
         )
         for uid, flops in counted.items()
+        if uid not in wrong
     }
 
 
@@ -102,4 +109,6 @@ def _flops(value: object) -> int | None:
         number = float(value[1])
     except ValueError:
         return None
-    return int(number) if math.isfinite(number) and number >= 0 else None
+    if not math.isfinite(number) or number < 0 or int(number) > LARGEST_FLOPS:
+        return None
+    return int(number)

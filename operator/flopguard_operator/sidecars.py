@@ -10,12 +10,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from flopguard_operator.marks import Mark
+from flopguard_operator.marks import LARGEST_STEPS, MAX_DIGITS, Mark
 from flopguard_operator.naming import CATEGORIES, SIDECAR_PORT
 from flopguard_operator.observed import Pod, at, text
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-MAX_DIGITS = 44  # 4,000 pages of 128-bit counters (docs/formats.md)
 SECONDS = 2.0
 PARALLEL = 32
 
@@ -48,20 +47,22 @@ def _read(pod: Pod) -> Mark | None:
 
 def parse(raw: Any, stream: str) -> Mark | None:
     """Return the stream's mark from the JSON of `/marks`; None if it is not one."""
-    if at(raw, "schema") != 1:
+    schema, steps, pages = at(raw, "schema"), at(raw, "steps"), at(raw, "pages")
+    if type(schema) is not int or schema != 1:  # to JSON, true is not 1
+        return None
+    if type(steps) is not int or not 0 <= steps <= LARGEST_STEPS:
         return None
     done = {c: _count(text(raw, "done", c)) for c in CATEGORIES}
     begun = {c: _count(text(raw, "begun", c)) for c in CATEGORIES}
     flops = [*done.values(), *begun.values()]
     if None in flops:
         return None  # a figure out of bounds must not pass for a zero
-    steps, pages = at(raw, "steps"), at(raw, "pages")
     counted = {c: flops or 0 for c, flops in done.items()}
     return Mark(
         stream=stream,
         done=counted,
         begun=max(sum(n or 0 for n in begun.values()), sum(counted.values())),
-        steps=steps if isinstance(steps, int) and steps >= 0 else 0,
+        steps=steps,
         pages=len(pages) if isinstance(pages, list) else 0,
         source="sidecar",
     )

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopguard_operator import finalrecord, prometheus, sidecars
+from flopguard_operator.ledger.encoding import decode_mark, encode_mark
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import Pod, pod
@@ -63,10 +64,21 @@ def test_a_forged_series_does_not_count(labels: dict[str, str]) -> None:
     assert found == {}
 
 
-@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "x", ""])
-def test_what_is_not_a_count_is_left_out(value: str) -> None:
-    """Prometheus can hold any float; FLOPs are finite and not negative."""
-    assert prometheus.marks([series("forward", value)], pods()) == {}
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "x", "", "1e44", "1e300"])
+def test_a_pod_with_a_figure_that_is_no_count_has_no_mark(value: str) -> None:
+    """Prometheus can hold any float; FLOPs are finite, not negative and bounded."""
+    figures = [series("forward", value), series("backward", "5")]
+
+    assert prometheus.marks(figures, pods()) == {}
+
+
+def test_the_largest_sample_that_is_read_fits_into_the_ledger() -> None:
+    """What the edge lets through, the encoder writes: else no run is written at all."""
+    largest = [series(c, "9.99e43") for c in (*CATEGORIES, "begun")]
+
+    (found,) = prometheus.marks(largest, pods()).values()
+
+    assert decode_mark(encode_mark(found)).measured == 5 * int(9.99e43)
 
 
 def test_doubled_series_count_once() -> None:
@@ -157,21 +169,45 @@ def test_marks_are_read_from_a_sidecar() -> None:
         [],
         {"schema": 2},
         marks_json(schema="1"),
-        marks_json(begun={"forward": "9" * 45}),
+        marks_json(schema=True),
+        marks_json(begun=dict.fromkeys(CATEGORIES, "9" * 45)),
         marks_json(done={}),
+        marks_json(steps=True),
+        marks_json(steps=-1),
+        marks_json(steps=10**24),
+        marks_json(steps=7.0),
+        marks_json(steps=None),
     ],
     ids=[
         "null",
         "a list",
         "a later schema",
         "schema as text",
+        "schema true",
         "a figure out of bounds",
         "a figure missing",
+        "steps true",
+        "steps below zero",
+        "steps out of bounds",
+        "steps as a float",
+        "no steps",
     ],
 )
 def test_another_shape_is_no_mark(raw: Any) -> None:
     """Only the agreed shape is read."""
     assert sidecars.parse(raw, "pod-1") is None
+
+
+def test_the_largest_answer_fits_into_the_ledger() -> None:
+    """One sidecar's figures must never keep another run's from being written."""
+    flops = dict.fromkeys(CATEGORIES, "9" * 44)
+
+    found = sidecars.parse(
+        marks_json(done=flops, begun=flops, steps=10**24 - 1), "pod-1"
+    )
+
+    assert found is not None
+    assert decode_mark(encode_mark(found)).steps == 10**24 - 1
 
 
 JSON = st.recursive(

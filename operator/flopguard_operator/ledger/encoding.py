@@ -25,12 +25,12 @@ from flopguard_operator.ledger.entries import (
     TermsSet,
 )
 from flopguard_operator.ledger.errors import LedgerError
-from flopguard_operator.marks import Mark
+from flopguard_operator.marks import MAX_DIGITS, Mark
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.policy.terms import Approach, BaseModel, Budget, Terms
 
-# 4,000 pages of 40 counters of 128 bits have 44 digits; the rest is room.
-_MAX_DIGITS = 60
+# Room for the sum of all marks that a ledger can hold.
+_MAX_DIGITS = MAX_DIGITS + 16
 _LARGEST = 10**_MAX_DIGITS - 1
 _WHOLE = re.compile(rf"0|[1-9][0-9]{{0,{_MAX_DIGITS - 1}}}", re.ASCII)
 _EXACT = re.compile(rf"(?:{_WHOLE.pattern})(?:/[1-9][0-9]{{0,{_MAX_DIGITS - 1}}})?")
