@@ -1,18 +1,12 @@
 """The loop on the real ledger store, with a stand-in for the Kubernetes API."""
 
-import asyncio
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flopguard_operator import cycle, naming, settling
-from flopguard_operator.books import Books
-from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import ClusterError
-from flopguard_operator.cycle import Cycle
-from flopguard_operator.ledger import keys
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Crossing,
@@ -20,84 +14,15 @@ from flopguard_operator.ledger.entries import (
     HoldReleased,
     HoldSet,
 )
-from flopguard_operator.ledger.errors import LedgerUnavailableError
-from flopguard_operator.ledger.store import SqliteStore
-from flopguard_operator.metrics import Collector
-from flopguard_operator.publishing import Publisher
 from flopguard_operator.settings import Settings
 from standins import objects
-
-
-class World:
-    """An operator on a ledger in a folder, with a stand-in cluster around it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "ledger.db"
-        self.key = keys.from_raw("flopguard.dev/test/ledger", b"k" * 32)
-        self.cache = Cache()
-        self.cluster = objects.StandInCluster(self.cache)
-        self.fails = False
-        self.start()
-        self.cache.see_run("ADDED", objects.run())
-        self.cache.see_job("ADDED", objects.job())
-
-    def start(self) -> None:
-        """Start an operator that remembers nothing but the ledger."""
-        settings = Settings(ledger=self.path, settle_seconds=0, cycle_seconds=0)
-        cluster: Any = self.cluster
-        self.books = Books(self._open)
-        parts = (settings, self.cache, cluster, self.books)
-        self.cycle = Cycle(*parts, Publisher(*parts, Collector()))
-
-    def _open(self) -> SqliteStore:
-        if self.fails:
-            message = "the disk is full: make room on the ledger's volume"
-            raise LedgerUnavailableError(message)
-        return SqliteStore(self.path, self.key)
-
-    def once(self, *pods: dict[str, Any], gone: bool = False) -> None:
-        """Let the watch deliver pods, then run one cycle."""
-        for raw in pods:
-            self.cache.see_pod("DELETED" if gone else "MODIFIED", raw)
-        asyncio.run(self.cycle.once())
-
-    def status(self) -> dict[str, Any]:
-        """Return the run's status."""
-        (raw,) = self.cache.runs.values()
-        status: dict[str, Any] = raw["status"]
-        return status
-
-    def condition(self, kind: str) -> dict[str, str]:
-        """Return one condition of the run."""
-        found = {one["type"]: one for one in self.status()["conditions"]}
-        condition: dict[str, str] = found[kind]
-        return condition
-
-    def revise(self, **spec: Any) -> None:
-        """Change the run's spec, as its owner would."""
-        (raw,) = self.cache.runs.values()
-        changed = copy.deepcopy(dict(raw))
-        changed["spec"].update(spec)
-        changed["metadata"]["generation"] += 1
-        self.cache.see_run("MODIFIED", changed)
-
-    def recorded(self, kind: type) -> list[Any]:
-        """Return the ledger's events of one kind, read from the file."""
-        store = SqliteStore(self.path, self.key)
-        found = [e.event for e in store.load().entries if isinstance(e.event, kind)]
-        store.close()
-        return found
+from standins.world import World, spent
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """Return a world with one run, one Job and no pods."""
     return World(tmp_path)
-
-
-def spent(flops: int, uid: str = "pod-1", **more: Any) -> dict[str, Any]:
-    """Return a pod whose sidecar has said that `flops` were executed."""
-    return objects.pod(uid, words=objects.final_record(flops), **more)
 
 
 def test_a_run_below_its_lines_is_metered_and_left_alone(world: World) -> None:
