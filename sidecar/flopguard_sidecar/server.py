@@ -8,7 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 MAX_HEAD_BYTES = 8 * 1024
@@ -26,6 +26,7 @@ class Answer:
     body: bytes
     content_type: str = TEXT
     status: HTTPStatus = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Routes = Mapping[str, Callable[[], Answer]]
@@ -101,6 +102,7 @@ def _encode(answer: Answer) -> bytes:
         f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
         f"Content-Type: {answer.content_type}\r\n"
         f"Content-Length: {len(answer.body)}\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
         + ("Allow: GET\r\n" if answer.status == HTTPStatus.METHOD_NOT_ALLOWED else "")
         + "Connection: close\r\n\r\n"
     )

@@ -23,6 +23,7 @@ from flopguard_sidecar.server import JSON, METRICS, Answer, Server
 from flopguard_sidecar.termination import TerminationLog
 
 STALE_SECONDS = 30.0
+UID_HEADER = "X-Flopguard-Pod-Uid"  # the operator's check of whom it has reached
 _MOST_ERRORS = 999_999  # what the final record can say
 
 
@@ -176,7 +177,7 @@ class Sidecar:
         server = Server(
             {
                 "/metrics": lambda: Answer(page(), METRICS),
-                "/marks": lambda: Answer(self._snapshot.marks_json, JSON),
+                "/marks": self._marks,
                 "/healthz": self._healthz,
             }
         )
@@ -191,6 +192,10 @@ class Sidecar:
             return server
         self._log.info("serving", port=port, folder=str(self._settings.folder))
         return server
+
+    def _marks(self) -> Answer:
+        uid = {UID_HEADER: self._settings.pod_uid}
+        return Answer(self._snapshot.marks_json, JSON, headers=uid)
 
     def _state(self) -> State:
         snapshot = self._snapshot

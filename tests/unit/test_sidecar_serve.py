@@ -97,6 +97,14 @@ def sidecar(tmp_path: Path, **environment: str) -> Iterator[Running]:
         process.wait()
 
 
+def test_marks_say_whose_they_are(tmp_path: Path) -> None:
+    """An address is used again by another pod; the operator checks whom it reached."""
+    with sidecar(tmp_path) as running:
+        address = f"http://127.0.0.1:{running.port}/marks"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert answer.headers["X-Flopguard-Pod-Uid"] == "uid-1"
+
+
 def test_marks_are_what_the_command_reads_and_what_the_record_digests(
     tmp_path: Path,
 ) -> None:

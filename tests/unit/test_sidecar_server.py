@@ -10,7 +10,7 @@ from flopguard_sidecar.server import JSON, MAX_CONNECTIONS, Answer, Server
 
 LARGE = b"x" * 4_000_000
 ROUTES = {
-    "/marks": lambda: Answer(b'{"schema":1}\n', JSON),
+    "/marks": lambda: Answer(b'{"schema":1}\n', JSON, headers={"X-Mine": "uid-1"}),
     "/large": lambda: Answer(LARGE),
     "/ill": lambda: Answer(b"old\n", status=HTTPStatus.SERVICE_UNAVAILABLE),
 }
@@ -54,6 +54,7 @@ def test_a_route_is_answered_with_length_and_type() -> None:
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"Content-Type: application/json\r\n" in head
         assert b"Content-Length: 13\r\n" in head
+        assert b"X-Mine: uid-1\r\n" in head
         assert body == b'{"schema":1}\n'
 
     with_server(client)
