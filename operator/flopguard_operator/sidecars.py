@@ -5,44 +5,81 @@ time, and anything but the agreed shape is no answer.
 """
 
 import asyncio
-import http.client
-import json
+import ipaddress
+import secrets
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
+import aiohttp
+from yarl import URL
+
+from flopguard_operator import bounded
 from flopguard_operator.marks import LARGEST_STEPS, MAX_DIGITS, Mark
 from flopguard_operator.naming import CATEGORIES, SIDECAR_PORT
 from flopguard_operator.observed import Pod, at, text
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-SECONDS = 2.0
-PARALLEL = 32
+ANSWER_SECONDS = 2.0  # from the connection to the last byte
+ALL_SECONDS = 10.0  # for all pods together; who has not answered by then is silent
+PARALLEL = 32  # each answer is in memory whole
+UID_HEADER = "X-Flopguard-Pod-Uid"
 
 
-async def read(pods: Iterable[Pod]) -> dict[str, Mark]:
-    """Return the marks of the pods that answered, by pod UID; silence is left out."""
+async def read(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Mark]:
+    """Return the marks of the pods that answered, by pod UID; silence is left out.
+
+    Only the sidecar of a pod whose programs still run is asked: the address of an
+    ended pod may be another's by now.
+    """
+    asked = [pod for pod in pods if pod.ip and _speaks(pod)]
+    secrets.SystemRandom().shuffle(asked)  # else the same pods would always come last
     gate = asyncio.Semaphore(PARALLEL)
-
-    async def one(pod: Pod) -> Mark | None:
-        async with gate:
-            return await asyncio.to_thread(_read, pod)
-
-    found = await asyncio.gather(*(one(pod) for pod in pods if pod.ip))
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=PARALLEL),
+        timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    ) as session:
+        tasks = [asyncio.create_task(_read(session, gate, pod, port)) for pod in asked]
+        found = await _within(ALL_SECONDS, tasks)
     return {mark.stream: mark for mark in found if mark is not None}
 
 
-def _read(pod: Pod) -> Mark | None:
-    connection = http.client.HTTPConnection(pod.ip, SIDECAR_PORT, timeout=SECONDS)
+def _speaks(pod: Pod) -> bool:
+    return pod.injected and not (pod.ended or pod.over or pod.gone)
+
+
+async def _within(
+    seconds: float, tasks: list[asyncio.Task[Mark | None]]
+) -> list[Mark | None]:
+    """Return the results of the tasks that end in time; cancel the others."""
     try:
-        connection.request("GET", "/marks")
-        answer = connection.getresponse()
-        if answer.status != http.client.OK:
-            return None
-        return parse(json.loads(answer.read(MAX_ANSWER_BYTES)), pod.uid)
-    except (OSError, ValueError, http.client.HTTPException, RecursionError):
-        return None
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        return [task.result() for task in tasks if task.done()]
     finally:
-        connection.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _read(
+    session: aiohttp.ClientSession, gate: asyncio.Semaphore, pod: Pod, port: int
+) -> Mark | None:
+    async with gate:
+        try:
+            host = str(ipaddress.ip_address(pod.ip))  # never a name to look up
+            url = URL.build(scheme="http", host=host, port=port, path="/marks")
+            async with session.get(url, allow_redirects=False) as answer:
+                if answer.status != HTTPStatus.OK:
+                    return None
+                if answer.headers.getall(UID_HEADER, []) != [pod.uid]:
+                    return None  # the address belongs to another pod by now
+                raw = await bounded.read_json(answer, MAX_ANSWER_BYTES)
+        except (aiohttp.ClientError, OSError, ValueError):
+            return None
+        return parse(raw, pod.uid)
 
 
 def parse(raw: Any, stream: str) -> Mark | None:
