@@ -6,7 +6,7 @@ that the run names, or the pod template carries the label `flopguard.dev/run` wi
 run's name (continuation jobs under another name). Pure: raw objects in and out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flopguard_operator import naming
@@ -34,6 +34,54 @@ def claim(pod: Raw, runs: Iterable[Raw]) -> Claim:
     """
     claimants = sorted((r for r in runs if _claims(r, pod)), key=_age)
     return Claim(claimants[0], tuple(claimants[1:])) if claimants else Claim(None)
+
+
+class Claims:
+    """The claims of many runs at once: each pod is compared with two runs at most.
+
+    It answers as `claim` does among all runs of a namespace, in linear time: the oldest
+    of all claimants is the oldest of those that name its workload or of those that its
+    label names.
+    """
+
+    def __init__(self, runs: Iterable[Raw]) -> None:
+        naming_it: dict[_Key, list[Raw]] = {}
+        labelled: dict[_Key, list[Raw]] = {}
+        for run in runs:
+            namespace = text(run, "metadata", "namespace")
+            job = text(run, "spec", "workload", "name")
+            name = text(run, "metadata", "name")
+            naming_it.setdefault((namespace, job), []).append(run)
+            labelled.setdefault((namespace, name), []).append(run)
+        self._of_job = _oldest(naming_it, naming.JOB_NAME_LABEL)
+        self._of_label = _oldest(labelled, naming.RUN_LABEL)
+
+    def of_job(self, namespace: str, name: str) -> Raw | None:
+        """Return the run that claims the pods of a Job, None where none does."""
+        return self._of_job.get((namespace, name))
+
+    def of_pod(self, pod: Raw) -> Raw | None:
+        """Return the run that a pod belongs to, None where no run claims it."""
+        metadata = at(pod, "metadata")
+        namespace, labels = text(metadata, "namespace"), at(metadata, "labels")
+        claimants = (
+            self._of_job.get((namespace, text(labels, naming.JOB_NAME_LABEL))),
+            self._of_label.get((namespace, text(labels, naming.RUN_LABEL))),
+        )
+        return claim(pod, [run for run in claimants if run is not None]).run
+
+
+_Key = tuple[str, str]  # namespace and name
+
+
+def _oldest(runs: Mapping[_Key, list[Raw]], label: str) -> dict[_Key, Raw]:
+    """Return the run that claims a pod with such a label, by the label's value."""
+    found = {}
+    for (namespace, name), rivals in runs.items():
+        run = claim({"metadata": {"labels": {label: name}}}, rivals).run
+        if run is not None:
+            found[namespace, name] = run
+    return found
 
 
 def _age(run: Raw) -> tuple[str, str]:

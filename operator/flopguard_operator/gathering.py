@@ -5,7 +5,7 @@ all pods; where Prometheus is not there, it asks the sidecars. Nothing is decide
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from flopguard_operator import binding, finalrecord, naming, prometheus, sidecars
@@ -46,9 +46,10 @@ def views(cache: Cache) -> tuple[list[RunView], list[Refused]]:
     """Return every run of the cache, either ready to be judged or refused."""
     ready: list[RunView] = []
     refused: list[Refused] = []
-    pods = _pods_by_run(cache)
+    claims = binding.Claims(cache.runs.values())
+    pods = _pods_by_run(cache, claims)
     for uid, raw in sorted(cache.runs.items()):
-        elder = _elder(raw, cache.runs.values())
+        elder = _elder(raw, claims)
         if elder:
             refused.append(Refused(raw, _conflict(raw, elder)))
             continue
@@ -115,27 +116,23 @@ def _leaving(raw: Raw, spec: RunSpec) -> str:
     return "RunDeleted" if deleted and spec.on_delete == "Release" else ""
 
 
-def _pods_by_run(cache: Cache) -> dict[str, list[Pod]]:
+def _pods_by_run(cache: Cache, claims: binding.Claims) -> dict[str, list[Pod]]:
     found: dict[str, list[Pod]] = {}
-    spaces: dict[str, list[Raw]] = {}
-    for raw in cache.runs.values():
-        spaces.setdefault(text(raw, "metadata", "namespace"), []).append(raw)
     for pod in sorted(cache.pods.values(), key=lambda pod: (pod.created, pod.uid)):
-        claimed = binding.claim(pod.raw, spaces.get(pod.namespace, ())).run
-        if claimed is not None:
-            found.setdefault(text(claimed, "metadata", "uid"), []).append(pod)
+        run = claims.of_pod(pod.raw)
+        if run is not None:
+            found.setdefault(text(run, "metadata", "uid"), []).append(pod)
     return found
 
 
-def _elder(raw: Raw, runs: Iterable[Raw]) -> str:
+def _elder(raw: Raw, claims: binding.Claims) -> str:
     """Return the name of an older run that names the same workload, "" if none."""
     ref = reference(raw)
-    name = text(raw, "spec", "workload", "name")
-    a_pod = {"metadata": {"labels": {naming.JOB_NAME_LABEL: name}}}
-    same = [other for other in runs if reference(other).namespace == ref.namespace]
-    winner = binding.claim(a_pod, same).run
-    first = text(winner, "metadata", "name")
-    return "" if first == ref.name else first
+    run = claims.of_job(ref.namespace, text(raw, "spec", "workload", "name"))
+    # Names do not tell a run from one that was deleted and made anew.
+    return (
+        "" if text(run, "metadata", "uid") == ref.uid else text(run, "metadata", "name")
+    )
 
 
 def _conflict(raw: Raw, elder: str) -> Condition:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopguard_operator.binding import claim
+from flopguard_operator.binding import Claims, claim
 
 Raw = dict[str, Any]
 
@@ -145,3 +145,25 @@ def test_the_order_of_the_list_changes_nothing(runs: list[Raw]) -> None:
 
     order = [found.run, *found.losers]
     assert [each and each["metadata"]["name"] for each in order] == list("beadcf")
+
+
+@given(
+    runs=st.lists(
+        st.builds(
+            run,
+            st.sampled_from("abc"),
+            job=st.sampled_from(["", "sft", "other"]),
+            age=st.integers(0, 3),
+        ),
+        max_size=6,
+    ),
+    job=st.sampled_from(["", "sft", "other"]),
+    label=st.sampled_from(["", "a", "b"]),
+)
+def test_many_claims_are_looked_up_as_one_is_decided(
+    runs: list[Raw], job: str, label: str
+) -> None:
+    """The short cut gives the answer of going through all runs."""
+    a_pod = pod(job=job, run=label)
+
+    assert Claims(runs).of_pod(a_pod) == claim(a_pod, runs).run
