@@ -5,15 +5,14 @@ exposes them, so a mark read here is never above the truth nor its upper bound b
 Samples are summed and merged as Python integers, never by PromQL.
 """
 
-import asyncio
-import json
 import math
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
+import aiohttp
+
+from flopguard_operator import bounded
 from flopguard_operator.marks import LARGEST_FLOPS, Mark
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import Pod, at, items, text
@@ -37,25 +36,34 @@ async def query(url: str) -> list[Mapping[str, Any]]:
     """Return the raw series of `QUERY`.
 
     Raises:
-        PrometheusError: no answer in 10 s, an HTTP error, or not a vector.
+        PrometheusError: no whole answer in 10 s, an HTTP error, or not a vector.
     """
-    return await asyncio.to_thread(_query, url)
-
-
-def _query(url: str) -> list[Mapping[str, Any]]:
-    body = urllib.parse.urlencode({"query": QUERY}).encode()
-    address = f"{url.rstrip('/')}/api/v1/query"
     try:
-        request = urllib.request.Request(address, data=body)  # noqa: S310 - set by the administrator
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - the same
-            data = json.loads(answer.read(MAX_ANSWER_BYTES))
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        message = f"Prometheus at {url} did not answer: {error}"
+        data = await _ask(url)
+    except TimeoutError as error:
+        message = f"Prometheus at {url} did not answer within {SECONDS:.0f} s"
+        raise PrometheusError(message) from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        # Not all of the client's errors have a text: a bad URL, a closed connection.
+        message = f"Prometheus at {url} did not answer: {str(error) or repr(error)}"
         raise PrometheusError(message) from error
     if at(data, "data", "resultType") != "vector":
         message = f"Prometheus at {url} answered {text(data, 'error') or 'no vector'}"
         raise PrometheusError(message)
     return list(items(data, "data", "result"))
+
+
+async def _ask(url: str) -> Any:
+    timeout = aiohttp.ClientTimeout(total=SECONDS)
+    # The administrator's proxy settings count here, unlike for the pods.
+    async with (
+        aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+        session.post(f"{url.rstrip('/')}/api/v1/query", data={"query": QUERY}) as found,
+    ):
+        if found.status >= HTTPStatus.MULTIPLE_CHOICES:
+            message = f"HTTP {found.status} {found.reason}"
+            raise ValueError(message)
+        return await bounded.read_json(found, MAX_ANSWER_BYTES)
 
 
 def marks(
