@@ -20,6 +20,8 @@ class Cache:
     jobs: dict[tuple[str, str], Job] = field(default_factory=dict)
     continuing: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """(namespace, run) → names of Jobs whose pod template names the run."""
+    _named: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(namespace, name) → UID of the run that was seen last under it."""
     pods: dict[str, Pod] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
@@ -29,35 +31,61 @@ class Cache:
         """Take in a watch event of a FineTuneRun."""
         uid = text(raw, "metadata", "uid")
         if kind == "DELETED":
-            self.runs.pop(uid, None)
-        else:
+            self._forget_run(uid)
+        elif self._succeeds(raw):
             before = self.runs.get(uid)
             self.runs[uid] = raw
             if before is not None and _same_demand(before, raw):
                 return  # our own status write must not wake the cycle
         self.wake.set()
 
+    def _succeeds(self, raw: Raw) -> bool:
+        """Let a run take the place of an older namesake, whose deletion was missed.
+
+        Returns:
+            Whether it is not itself the older one: its events may come late.
+        """
+        uid, key = text(raw, "metadata", "uid"), _key(raw)
+        other = self._named.get(key, uid)
+        if other != uid and other in self.runs:
+            created, before = _created(raw), _created(self.runs[other])
+            if created < before:
+                return False
+            if created > before:
+                self._forget_run(other)
+        self._named[key] = uid
+        return True
+
+    def _forget_run(self, uid: str) -> None:
+        raw = self.runs.pop(uid, None)
+        if raw is not None and self._named.get(_key(raw)) == uid:
+            del self._named[_key(raw)]
+
     def see_program(self, kind: str | None, raw: Raw) -> None:
         """Take in a watch event of a FineTuneProgram."""
         name = text(raw, "metadata", "name")
-        if kind == "DELETED":
-            self.programs.pop(name, None)
-        else:
+        if kind != "DELETED":
             self.programs[name] = raw
+        elif _uid(self.programs.get(name)) == _uid(raw):
+            del self.programs[name]
 
     def see_job(self, kind: str | None, raw: Raw) -> None:
         """Take in a watch event of a Job."""
         seen = job(raw)
         key = (seen.namespace, seen.name)
-        if kind == "DELETED":
-            known = self.jobs.get(key)
-            if known is not None and known.uid == seen.uid:
-                del self.jobs[key]
-                self._continues(known).discard(known.name)
-        else:
+        known = self.jobs.get(key)
+        if kind != "DELETED":
+            self._forget_job(known)
             self.jobs[key] = seen
             if seen.run_label:
                 self._continues(seen).add(seen.name)
+        elif known is not None and known.uid == seen.uid:
+            self._forget_job(known)
+
+    def _forget_job(self, known: Job | None) -> None:
+        if known is not None:
+            del self.jobs[known.namespace, known.name]
+            self._continues(known).discard(known.name)
 
     def _continues(self, job: Job) -> set[str]:
         return self.continuing.setdefault((job.namespace, job.run_label), set())
@@ -71,21 +99,45 @@ class Cache:
         if seen.gone or seen.ended:
             self.wake.set()
 
-    def miss_pods(self, known: Iterable[str], present: Container[str]) -> None:
-        """Mark as deleted those of the `known` UIDs that are not `present`.
+    def owners(self) -> set[str]:
+        """Return the UIDs of all runs, programs and Jobs."""
+        programs = {_uid(raw) for raw in self.programs.values()}
+        return {*self.runs, *programs, *(job.uid for job in self.jobs.values())}
+
+    def miss(self, known: Iterable[str], present: Container[str]) -> None:
+        """Take those of the `known` UIDs that are not `present` for deleted.
 
         kopf says nothing of an object that vanished while its watch was down.
         """
-        for uid in known:
-            seen = self.pods.get(uid)
-            if seen is not None and uid not in present:
-                self.pods[uid] = replace(seen, gone=True)
+        missed = {uid for uid in known if uid not in present}
+        for uid in missed & self.pods.keys():
+            self.pods[uid] = replace(self.pods[uid], gone=True)
+        for uid in missed & self.runs.keys():
+            self._forget_run(uid)
+        for name, raw in list(self.programs.items()):
+            if _uid(raw) in missed:
+                del self.programs[name]
+        for seen in list(self.jobs.values()):
+            if seen.uid in missed:
+                self._forget_job(seen)
 
     def forget_gone_pods(self, settled: Mapping[str, Pod]) -> None:
         """Drop the deleted pods among those that a cycle has settled."""
         for uid, seen in settled.items():
             if seen.gone and self.pods.get(uid) is seen:
                 del self.pods[uid]
+
+
+def _uid(raw: Raw | None) -> str:
+    return text(raw, "metadata", "uid")
+
+
+def _key(raw: Raw) -> tuple[str, str]:
+    return text(raw, "metadata", "namespace"), text(raw, "metadata", "name")
+
+
+def _created(raw: Raw) -> str:
+    return text(raw, "metadata", "creationTimestamp")
 
 
 def _same_demand(before: Raw, after: Raw) -> bool:

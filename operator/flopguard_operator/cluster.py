@@ -6,7 +6,7 @@ client's.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar
@@ -16,11 +16,13 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from flopguard_operator import naming
+from flopguard_operator.observed import Raw, items, text
 from flopguard_operator.workloads.job import Patch
 
 SECONDS = 10
 PAGE = 500
 MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -267,3 +269,27 @@ class Cluster:
             _content_type="application/json-patch+json",
             _request_timeout=SECONDS,
         )
+
+    @_translated
+    def existing(self) -> set[str]:
+        """Return the UIDs of all runs, programs and Jobs of the cluster."""
+        kinds = (
+            (naming.GROUP, naming.VERSION, naming.RUN_PLURAL),
+            (naming.GROUP, naming.VERSION, naming.PROGRAM_PLURAL),
+            ("batch", "v1", "jobs"),
+        )
+        return {
+            text(raw, "metadata", "uid")
+            for kind in kinds
+            for raw in self._listed(*kind, _headers={"Accept": METADATA_ONLY})
+        }
+
+    def _listed(self, *kind: str, **options: Any) -> Iterator[Raw]:
+        """Yield the raw objects of a kind, page by page; never a typed model of one."""
+        after: str | None = None
+        while after != "":
+            page = self._custom.list_cluster_custom_object(
+                *kind, limit=PAGE, _continue=after, _request_timeout=SECONDS, **options
+            )
+            yield from items(page, "items")
+            after = text(page, "metadata", "continue")

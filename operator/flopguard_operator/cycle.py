@@ -70,7 +70,7 @@ class Cycle:
 
     async def once(self) -> None:
         """Gather, decide, commit, publish, act: once for all runs."""
-        await self._miss_pods()
+        await self._miss_deleted()
         pods = dict(self.cache.pods)
         ledger = await self._load()
         views, refused = gathering.views(self.cache)
@@ -93,20 +93,23 @@ class Cycle:
                 await self.publisher.refuse(one)
         await self.publisher.finish()
 
-    async def _miss_pods(self) -> None:
-        """Find the pods whose deletion no watch has told, from time to time."""
+    async def _miss_deleted(self) -> None:
+        """Find the objects whose deletion no watch has told, from time to time."""
         accounts = self.books.accounts.values()
         waiting = any(a.hold is not None and a.proven is None for a in accounts)
         since = time.monotonic() - self._compared_at
         if since < (WAITING_SECONDS if waiting else COMPARE_SECONDS):
             return
-        known = list(self.cache.pods)
-        try:
-            present = await asyncio.to_thread(self.cluster.injected_pods)
-        except ClusterError as error:
-            _log.warning("cannot list pods", why=str(error))
-            return
-        self.cache.miss_pods(known, present)
+        for known, ask in (
+            (list(self.cache.pods), self.cluster.injected_pods),
+            (self.cache.owners(), self.cluster.existing),
+        ):
+            try:
+                present = await asyncio.to_thread(ask)
+            except ClusterError as error:
+                _log.warning("cannot list what exists", why=str(error))
+                return
+            self.cache.miss(known, present)
         self._compared_at = time.monotonic()
 
     async def _load(self) -> Condition:

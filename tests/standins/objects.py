@@ -36,6 +36,14 @@ def run(name: str = "sft", uid: str = "run-1", **spec: Any) -> Raw:
     }
 
 
+def program(name: str = "support-bot", uid: str = "program-1") -> Raw:
+    """Return a FineTuneProgram that every namespace of the tests may join."""
+    return {
+        "metadata": {"name": name, "uid": uid, "generation": 1},
+        "spec": {"namespaces": ["ml"]},
+    }
+
+
 def job(
     uid: str = "job-1",
     *,
@@ -117,6 +125,7 @@ class StandInCluster:
         self.events: list[tuple[str, str]] = []  # (kind of target, reason)
         self.pods_running = 0
         self.present: set[str] = set()
+        self.vanished: set[str] = set()  # runs, programs and Jobs, untold by a watch
         self.terminating = False
         self.refusals = 0  # how many un-suspends the lock still refuses
 
@@ -127,6 +136,10 @@ class StandInCluster:
     def injected_pods(self) -> set[str]:
         """Return the UIDs of the pods that exist."""
         return self.present
+
+    def existing(self) -> set[str]:
+        """Return the UIDs of the runs, programs and Jobs that exist."""
+        return self.cache.owners() - self.vanished
 
     def namespace_terminating(self, _name: str) -> bool:
         """Say whether the namespace goes away."""
@@ -157,7 +170,13 @@ class StandInCluster:
             self.refusals -= 1
             raise ClusterError(422, "FineTuneRun sft is held")
         old = self.cache.jobs[(namespace, name)]
-        raw = job(old.uid, name=name, suspend=old.suspended, active=old.active)
+        raw = job(
+            old.uid,
+            name=name,
+            suspend=old.suspended,
+            active=old.active,
+            run_label=old.run_label,
+        )
         raw["metadata"]["annotations"] = {
             naming.STATE_ANNOTATION: old.state,
             naming.REASON_ANNOTATION: old.reason,

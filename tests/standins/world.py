@@ -52,13 +52,22 @@ class World:
 
     def status(self) -> dict[str, Any]:
         """Return the run's status."""
-        (raw,) = self.cache.runs.values()
-        status: dict[str, Any] = raw["status"]
+        (uid,) = self.cache.runs
+        return self.status_of(uid)
+
+    def status_of(self, uid: str) -> dict[str, Any]:
+        """Return the status of one of several runs."""
+        status: dict[str, Any] = self.cache.runs[uid]["status"]
         return status
 
     def condition(self, kind: str) -> dict[str, str]:
         """Return one condition of the run."""
-        found = {one["type"]: one for one in self.status()["conditions"]}
+        (uid,) = self.cache.runs
+        return self.condition_of(uid, kind)
+
+    def condition_of(self, uid: str, kind: str) -> dict[str, str]:
+        """Return one condition of one of several runs."""
+        found = {one["type"]: one for one in self.status_of(uid)["conditions"]}
         condition: dict[str, str] = found[kind]
         return condition
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flopguard_operator import binding, gathering
+from flopguard_operator import binding, cycle, gathering
 from flopguard_operator.cache import Cache
 from flopguard_operator.observed import Raw
 from standins import objects
@@ -54,3 +55,47 @@ def test_a_crowd_of_runs_is_bound_in_linear_time(
         [view.ref.uid.replace("uid", "pod")] for view in ready
     ]
     assert compared <= 4 * 500
+
+
+def namesake(uid: str = "run-2") -> dict[str, Any]:
+    """Return a run made anew under the name of the world's run."""
+    raw = objects.run(uid=uid)
+    raw["metadata"]["creationTimestamp"] = "2026-11-23T00:00:00Z"
+    return raw
+
+
+def test_a_run_made_anew_takes_the_place_of_its_namesake(world: World) -> None:
+    """The API server has one run of a name, whatever a watch did not tell."""
+    world.cache.see_run("ADDED", namesake())
+    world.cache.see_run("MODIFIED", objects.run())  # a late event of the old one
+
+    assert list(world.cache.runs) == ["run-2"]
+
+
+def test_a_run_that_vanished_untold_is_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a ghost would claim the workload of whoever names it next."""
+    other = objects.run("other", "run-2")
+    other["metadata"]["creationTimestamp"] = "2026-11-23T00:00:00Z"
+    world.cache.see_run("ADDED", other)
+    world.cache.see_program("ADDED", objects.program())
+    world.once()
+    assert world.condition_of("run-2", "WorkloadConflict")["status"] == "True"
+
+    monkeypatch.setattr(cycle, "COMPARE_SECONDS", 0.0)
+    world.cluster.vanished = {"run-1", "program-1", "job-1"}
+    world.once()
+
+    assert world.condition_of("run-2", "WorkloadConflict")["status"] == "False"
+    assert world.condition_of("run-2", "WorkloadFound")["status"] == "False"
+    assert not world.cache.programs
+
+
+def test_two_runs_of_one_name_are_told_apart_by_uid(world: World) -> None:
+    """Two that were made in one second look the same but for it; one meters."""
+    world.cache.see_run("ADDED", objects.run(uid="run-2"))
+    ready, refused = gathering.views(world.cache)
+
+    assert [view.ref.uid for view in ready] == ["run-1"]
+    assert [one.raw["metadata"]["uid"] for one in refused] == ["run-2"]
