@@ -6,8 +6,9 @@ down while the pod ended. It comes from a tenant's pod, so everything is checked
 
 import re
 import zlib
+from dataclasses import replace
 
-from flopguard_operator.marks import Mark
+from flopguard_operator.marks import Mark, merge
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import Pod
 
@@ -51,11 +52,16 @@ def mark(pod: Pod) -> Mark | None:
     found = decode(pod.last_words, pod.uid)
     if found is None or not found.final or pod.ended:
         return found
-    return Mark(
-        stream=found.stream,
-        done=found.done,
-        begun=found.begun,
-        steps=found.steps,
-        pages=found.pages,
-        source=found.source,
-    )
+    return replace(found, final=False)
+
+
+def merged(known: Mark | None, last: Mark) -> Mark:
+    """Return a pod's mark, given what live sources say and the one of its status.
+
+    A final mark is exact and stands alone: Prometheus' samples of the same counters
+    are rounded. More done than in the end means that pages were removed; that stays.
+    """
+    if known is None:
+        return last
+    both = merge(known, last)
+    return last if last.final and both.done == last.done else both

@@ -149,38 +149,39 @@ async def marks(url: str, pods: Mapping[str, Pod]) -> tuple[dict[str, Mark], Con
 
     Final records in pod statuses are merged in; they are exact and outlive everything.
     """
-    live = [pod for pod in pods.values() if not pod.gone]
-    found, condition = await _live_marks(url, pods, live)
+    found, condition = await _live_marks(url, pods)
     for pod in pods.values():
         last = finalrecord.mark(pod)
         if last is not None:
-            known = found.get(pod.uid)
-            found[pod.uid] = last if known is None else merge(known, last)
+            found[pod.uid] = finalrecord.merged(found.get(pod.uid), last)
     return found, condition
 
 
 async def _live_marks(
-    url: str, pods: Mapping[str, Pod], live: list[Pod]
+    url: str, pods: Mapping[str, Pod]
 ) -> tuple[dict[str, Mark], Condition]:
     """Ask Prometheus; ask the sidecars themselves where it is silent or has no series.
 
-    A pod that Prometheus does not know was started since its last scrape, or its scrape
+    A pod that Prometheus does not scrape was started a moment ago, or its scrape
     configuration is wrong: neither may keep the pod from being counted.
     """
     direct = "FLOPs are read from the sidecars directly."
     if not url:
         message = f"No Prometheus is configured (prometheus.url); {direct}"
         why = Condition(c.PROMETHEUS_AVAILABLE, c.FALSE, "NotConfigured", message)
-        return await sidecars.read(live), why
+        return await sidecars.read(pods.values()), why
     try:
         series = await prometheus.query(url)
     except prometheus.PrometheusError as error:
         message = f"{error}. {direct} Check its address and that it is up."
         why = Condition(c.PROMETHEUS_AVAILABLE, c.FALSE, "NotAnswering", message)
-        return await sidecars.read(live), why
+        return await sidecars.read(pods.values()), why
     known = prometheus.marks(series, pods)
-    unknown = await sidecars.read(pod for pod in live if pod.uid not in known)
-    return {**unknown, **known}, Condition(c.PROMETHEUS_AVAILABLE, c.TRUE)
+    heard = known.keys() & prometheus.fresh(series, pods)
+    told = await sidecars.read(pod for pod in pods.values() if pod.uid not in heard)
+    for uid, mark in told.items():
+        known[uid] = merge(known[uid], mark) if uid in known else mark
+    return known, Condition(c.PROMETHEUS_AVAILABLE, c.TRUE)
 
 
 async def of_held(view: RunView, cluster: Cluster, *, deleting: bool) -> RunView:

@@ -26,6 +26,7 @@ QUERY = (
 )
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 SECONDS = 10.0
+FRESH_SECONDS = 60.0  # the last scrape is no older than this, or the pod is not heard
 
 
 class PrometheusError(Exception):
@@ -103,6 +104,27 @@ def marks(
     }
 
 
+def fresh(
+    series: Iterable[Mapping[str, Any]], pods: Mapping[str, Pod]
+) -> frozenset[str]:
+    """Return the UIDs of the pods that Prometheus scrapes, by its own clock.
+
+    `max_over_time` goes on telling for a quarter of an hour what it saw last.
+    """
+    found = set()
+    for one in series:
+        labels, value = at(one, "metric"), at(one, "value")
+        pod = pods.get(text(labels, "pod_uid"))
+        seen = _flops(value)
+        if pod is None or seen is None or text(labels, "category") != "seen":
+            continue
+        now = value[0]
+        is_time = isinstance(now, int | float) and not isinstance(now, bool)
+        if is_time and now - seen <= FRESH_SECONDS and _own(labels, pod):
+            found.add(pod.uid)
+    return frozenset(found)
+
+
 def _own(labels: object, pod: Pod) -> bool:
     return (
         text(labels, "namespace") == pod.namespace and text(labels, "pod") == pod.name
@@ -110,7 +132,7 @@ def _own(labels: object, pod: Pod) -> bool:
 
 
 def _flops(value: object) -> int | None:
-    """Return the integer that a sample [time, "value"] stands for, exactly."""
+    """Return the integer part of what a sample [time, "value"] stands for, exactly."""
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):  # noqa: PLR2004 - a pair
         return None
     try:

@@ -1,6 +1,8 @@
 """What the operator takes from Prometheus, sidecars and pod statuses, and what not."""
 
+import asyncio
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopguard_operator import finalrecord, prometheus, sidecars
+from flopguard_operator import finalrecord, gathering, prometheus, sidecars
 from flopguard_operator.ledger.encoding import decode_mark, encode_mark
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.naming import CATEGORIES
@@ -107,6 +109,112 @@ def test_a_final_record_closes_nothing_while_the_trainer_lives() -> None:
 
     assert found is not None
     assert not found.final
+
+
+def test_a_final_mark_is_not_raised_by_a_rounded_one() -> None:
+    """Prometheus rounds `begun` up: the exact end replaces what it said before."""
+    last = finalrecord.decode(objects.final_record(2**60 + 1), "pod-1")
+    known = Mark("pod-1", {"forward": 2**60}, begun=2**60 + 2**8)
+    assert last is not None
+
+    assert finalrecord.merged(known, last) == last
+
+
+def test_more_than_the_final_mark_says_stays_counted() -> None:
+    """Pages removed before the end would lower the last word, not the count."""
+    last = finalrecord.decode(objects.final_record(5), "pod-1")
+    known = Mark("pod-1", {"forward": 1000}, begun=1000)
+    assert last is not None
+
+    found = finalrecord.merged(known, last)
+
+    assert (found.measured, found.final) == (1000, True)
+
+
+def seen(ago: float, **labels: str) -> dict[str, Any]:
+    """Return when Prometheus last scraped a pod, by its own clock."""
+    return series("seen", str(1763769600.0 - ago), **labels)
+
+
+@pytest.mark.parametrize(
+    ("sample", "is_fresh"),
+    [
+        (seen(0), True),
+        (seen(59.9), True),
+        (seen(62), False),
+        (seen(290), False),
+        (seen(0, pod="somebody-else"), False),
+        (series("forward", "1763769600"), False),
+        (series("seen", "NaN"), False),
+        (series("seen", "1e300"), False),
+        (series("seen", "1763769600") | {"value": None}, False),
+        (series("seen", "1763769600") | {"value": ["x", "1763769600"]}, False),
+    ],
+    ids=[
+        "scraped now",
+        "scraped within the minute",
+        "scraped a minute ago",
+        "scraped almost five minutes ago",
+        "scraped from another pod",
+        "a count is no time",
+        "no number",
+        "a time out of bounds",
+        "no sample",
+        "a sample without a time",
+    ],
+)
+def test_a_pod_is_heard_while_it_is_scraped(
+    sample: dict[str, Any], *, is_fresh: bool
+) -> None:
+    """Counters are shown for 15 minutes after the last scrape; that is no hearing."""
+    assert prometheus.fresh([sample], pods()) == ({"pod-1"} if is_fresh else set())
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [seen(290), seen(0, pod="somebody-else")],
+    ids=["not scraped any more", "a forged scrape"],
+)
+def test_a_pod_that_is_not_scraped_is_asked_itself(
+    sample: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest of both counts: Prometheus' last sample does not hide what follows."""
+    asked = stub_sources(monkeypatch, [series("forward", "5"), sample])
+
+    found, condition = asyncio.run(gathering.marks("http://prometheus", pods()))
+
+    assert asked == ["pod-1"]
+    assert found["pod-1"].done["forward"] == 10
+    assert condition.status == "True"
+
+
+def test_a_pod_that_is_scraped_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of pods cost one query."""
+    asked = stub_sources(monkeypatch, [series("forward", "5"), seen(3)])
+
+    found, _ = asyncio.run(gathering.marks("http://prometheus", pods()))
+
+    assert asked == []
+    assert found["pod-1"].done["forward"] == 5
+
+
+def stub_sources(
+    monkeypatch: pytest.MonkeyPatch, vector: list[dict[str, Any]]
+) -> list[str]:
+    """Stand in for Prometheus and sidecars; gives the UIDs of the pods asked later."""
+    asked: list[str] = []
+
+    async def query(_: str) -> list[dict[str, Any]]:
+        return vector
+
+    async def read(chosen: Iterable[Pod]) -> dict[str, Mark]:
+        asked.extend(pod.uid for pod in chosen)
+        found = {uid: sidecars.parse(marks_json(), uid) for uid in asked}
+        return {uid: mark for uid, mark in found.items() if mark is not None}
+
+    monkeypatch.setattr(prometheus, "query", query)
+    monkeypatch.setattr(sidecars, "read", read)
+    return asked
 
 
 @pytest.mark.parametrize(
