@@ -6,21 +6,34 @@ loads the store anew and decides from what is durable.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from flopguard_operator.ledger.accounts import Account, apply
+from flopguard_operator.ledger.encoding import encode
 from flopguard_operator.ledger.entries import Entry, Event, HoldSet, RunRef
 from flopguard_operator.ledger.note import Head
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.marks import Mark, merge
 
+_FAR = 10**18  # an index as long as any that will be
+
 
 def utc_now() -> str:
     """Return the time for an entry: RFC 3339, UTC, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def refuse_unfit(events: Iterable[Event]) -> None:
+    """Refuse events that no ledger can hold, before they take others down with them.
+
+    Raises:
+        LedgerError: a field of one is out of bounds, or the entry is too long.
+    """
+    for event in events:
+        encode(Entry(_FAR, utc_now(), event))
 
 
 @dataclass

@@ -15,10 +15,12 @@ import structlog
 
 from flopguard_operator import conditions as c
 from flopguard_operator import gathering, settling
-from flopguard_operator.books import Books
+from flopguard_operator.books import Books, refuse_unfit
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.conditions import Condition
+from flopguard_operator.gathering import Refused
+from flopguard_operator.ledger.encoding import encode_mark
 from flopguard_operator.ledger.entries import Event, RunRef
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.marks import Mark
@@ -76,7 +78,7 @@ class Cycle:
         views, refused = gathering.views(self.cache)
         found, prometheus = await gathering.marks(self.settings.prometheus_url, pods)
         views = [await self._of_held(view) for view in views]
-        raised = self._raise(views, found) if ledger.status == c.TRUE else []
+        raised = self._raise(views, refused, found) if ledger.status == c.TRUE else []
         plans = self._plans(views, raised)
         # A crash before this line: the marks are read again, nothing was decided.
         ledger, events = await self._commit(plans, raised, ledger)
@@ -136,23 +138,34 @@ class Cycle:
             return view
 
     def _raise(
-        self, views: list[RunView], found: Mapping[str, Mark]
+        self, views: list[RunView], refused: list[Refused], found: Mapping[str, Mark]
     ) -> list[tuple[str, Mark]]:
-        """Return (run UID, mark) of every stream that has counted more."""
+        """Return (run UID, mark) of every stream that has counted more.
+
+        The pods of a refused run count too: what they spend stays spent. A mark that
+        the ledger cannot hold is left out, so that it stops no other.
+        """
+        counted = [(view.ref, view.pods) for view in views]
+        counted += [(gathering.reference(one.raw), one.pods) for one in refused]
         raised = []
-        for view in views:
-            for pod in view.pods:
-                mark = found.get(pod.uid)
-                if mark is not None:
-                    higher = self.books.raise_mark(view.ref.uid, mark)
-                    if higher is not None:
-                        raised.append((view.ref.uid, higher))
+        for ref, pod in ((ref, pod) for ref, pods in counted for pod in pods):
+            mark = found.get(pod.uid)
+            if mark is None:
+                continue
+            with _isolated(ref):
+                higher = self.books.raise_mark(ref.uid, mark)
+                if higher is not None:
+                    encode_mark(higher)
+                    raised.append((ref.uid, higher))
         return raised
 
     def _plans(
         self, views: list[RunView], raised: list[tuple[str, Mark]]
     ) -> list[tuple[RunView, Plan]]:
-        """Return what to do about each run; one that cannot be judged is left out."""
+        """Return what to do about each run; one that cannot be judged is left out.
+
+        So is one whose events the ledger cannot hold.
+        """
         plans = []
         higher: dict[str, dict[str, Mark]] = {}
         for run_uid, mark in raised:
@@ -165,6 +178,7 @@ class Cycle:
             account = self.books.account(view.ref)
             with _isolated(view.ref):
                 plan = settling.plan(view, account, marks, settle_due=due)
+                refuse_unfit(plan.events)
                 plans.append((view, plan))
         return plans
 

@@ -31,6 +31,7 @@ class Refused:
 
     raw: Raw
     condition: Condition
+    pods: tuple[Pod, ...] = ()  # claimed by it: they are counted all the same
 
 
 def reference(raw: Raw) -> RunRef:
@@ -49,15 +50,15 @@ def views(cache: Cache) -> tuple[list[RunView], list[Refused]]:
     claims = binding.Claims(cache.runs.values())
     pods = _pods_by_run(cache, claims)
     for uid, raw in sorted(cache.runs.items()):
-        elder = _elder(raw, claims)
+        elder, own = _elder(raw, claims), tuple(pods.get(uid, ()))
         if elder:
-            refused.append(Refused(raw, _conflict(raw, elder)))
+            refused.append(Refused(raw, _conflict(raw, elder), own))
             continue
         try:
-            ready.append(_view(raw, cache, tuple(pods.get(uid, ()))))
+            ready.append(_view(raw, cache, own))
         except (SpecError, PolicyError) as error:
             condition = Condition(c.SPEC_VALID, c.FALSE, "SpecInvalid", str(error))
-            refused.append(Refused(raw, condition))
+            refused.append(Refused(raw, condition, own))
     return ready, refused
 
 

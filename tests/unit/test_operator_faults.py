@@ -1,16 +1,19 @@
 """What goes wrong around the loop: with one run, with what is read, with the ledger."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flopguard_operator import binding, cycle, gathering
+from flopguard_operator import binding, cycle, gathering, settling
 from flopguard_operator.cache import Cache
-from flopguard_operator.observed import Raw
+from flopguard_operator.ledger.entries import HoldReleased
+from flopguard_operator.marks import Mark
+from flopguard_operator.observed import Pod, Raw
 from standins import objects
-from standins.world import World
+from standins.world import World, spent
 
 
 @pytest.fixture
@@ -99,3 +102,59 @@ def test_two_runs_of_one_name_are_told_apart_by_uid(world: World) -> None:
 
     assert [view.ref.uid for view in ready] == ["run-1"]
     assert [one.raw["metadata"]["uid"] for one in refused] == ["run-2"]
+
+
+def test_a_mark_that_no_ledger_holds_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a tenant's pod answers, the others are counted in the same cycle."""
+    read = gathering.marks
+
+    async def marks(url: str, pods: Mapping[str, Pod]) -> Any:
+        found, condition = await read(url, pods)
+        return {**found, "pod-0": Mark("pod-0", begun=10**70)}, condition
+
+    monkeypatch.setattr(gathering, "marks", marks)
+    world.once(spent(1, "pod-0"), spent(500))
+
+    assert world.status()["flops"]["upper"] == "500"
+    assert world.condition("LedgerAvailable")["status"] == "True"
+
+
+def test_an_event_that_no_ledger_holds_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is left out of the commit, and the next one is in it."""
+    other = objects.run("other", "run-0")
+    other["spec"]["workload"]["name"] = "elsewhere"
+    world.cache.see_run("ADDED", other)
+    judge = settling.plan
+
+    def plan(view: settling.RunView, *rest: Any, **more: Any) -> settling.Plan:
+        found = judge(view, *rest, **more)
+        if view.ref.name != "other":
+            return found
+        unfit = HoldReleased(view.ref, "", "x" * 70_000)
+        return replace(found, events=(*found.events, unfit))
+
+    monkeypatch.setattr(settling, "plan", plan)
+    world.once(spent(500))
+
+    assert world.status_of("run-1")["flops"]["upper"] == "500"
+    assert world.condition_of("run-1", "LedgerAvailable")["status"] == "True"
+    assert not world.recorded(HoldReleased)
+
+
+def test_what_the_pods_of_a_refused_run_spent_is_kept(world: World) -> None:
+    """Its program is away for a while: the FLOPs are in the account afterwards."""
+    world.cache.see_program("ADDED", objects.program())
+    world.revise(program="support-bot")
+    world.cache.see_program("DELETED", objects.program())
+    world.once(spent(400, ended=True), gone=True)
+    assert world.condition("SpecValid")["status"] == "False"
+
+    world.start()  # all that it knows is in the ledger now
+    world.cache.see_program("ADDED", objects.program())
+    world.once()
+
+    assert world.status()["flops"]["upper"] == "400"
