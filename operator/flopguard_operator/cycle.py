@@ -24,7 +24,6 @@ from flopguard_operator.ledger.encoding import encode_mark
 from flopguard_operator.ledger.entries import Event, RunRef
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.marks import Mark
-from flopguard_operator.observed import at
 from flopguard_operator.publishing import Publisher, Situation
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView
@@ -78,6 +77,8 @@ class Cycle:
         views, refused = gathering.views(self.cache)
         found, prometheus = await gathering.marks(self.settings.prometheus_url, pods)
         views = [await self._of_held(view) for view in views]
+        leaving, refused = await self._leaving(refused)
+        views += leaving
         raised = self._raise(views, refused, found) if ledger.status == c.TRUE else []
         plans = self._plans(views, raised)
         # A crash before this line: the marks are read again, nothing was decided.
@@ -90,7 +91,7 @@ class Cycle:
             own = [event for event in events if event.run == view.ref]
             with _isolated(view.ref):
                 await self.publisher.publish_and_act(view, plan, told, own)
-        for one in refused:
+        for one in refused if ledger.status == c.TRUE else ():
             with _isolated(gathering.reference(one.raw)):
                 await self.publisher.refuse(one)
         await self.publisher.finish()
@@ -121,12 +122,30 @@ class Cycle:
             return _unavailable(error)
         return Condition(c.LEDGER_AVAILABLE, c.TRUE)
 
+    async def _leaving(
+        self, refused: list[Refused]
+    ) -> tuple[list[RunView], list[Refused]]:
+        """Part the refused runs that go away and take their hold along from others."""
+        leaving, staying = [], []
+        for one in refused:
+            account = self.books.account(gathering.reference(one.raw))
+            view = None
+            if gathering.is_deleting(one.raw):
+                with _isolated(account.ref):
+                    view = gathering.as_recorded(one, account, self.cache)
+                    view = None if view is None else await self._of_held(view)
+            if view is not None and view.release_because:
+                leaving.append(view)
+            else:
+                staying.append(one)
+        return leaving, staying
+
     async def _of_held(self, view: RunView) -> RunView:
-        """Ask the API server live about a run that is held and not yet proven."""
+        """Ask the API server live about a run that is held and unproven, or deleted."""
         account = self.books.account(view.ref)
-        raw = self.cache.runs.get(view.ref.uid)
-        deleting = at(raw, "metadata", "deletionTimestamp") is not None
-        if account.hold is None or (account.proven is not None and not deleting):
+        deleting = gathering.is_deleting(self.cache.runs.get(view.ref.uid))
+        waiting = account.hold is not None and account.proven is None
+        if not waiting and not deleting:
             return view
         _, since = self.books.held.get(view.ref.uid, ("", time.monotonic()))
         milliseconds = int((time.monotonic() - since) * 1000)

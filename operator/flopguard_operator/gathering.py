@@ -17,6 +17,7 @@ from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster
 from flopguard_operator.conditions import Condition
+from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import RunRef
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.observed import Job, Pod, Raw, at, text
@@ -76,7 +77,29 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
         governing=governing(terms.base, terms.policy),
         jobs=_jobs(ref, name, pods, cache),
         pods=pods,
-        release_because=_leaving(raw, spec),
+        release_because=_leaving(raw),
+    )
+
+
+def as_recorded(one: Refused, account: Account, cache: Cache) -> RunView | None:
+    """Return a refused run as the ledger knew it last; None if it never did.
+
+    The hold of a run that goes away must end with it, whatever became of its spec.
+    """
+    known = account.terms_set
+    if known is None:
+        return None
+    ref, name = reference(one.raw), known.workload.rsplit("/", 1)[-1]
+    return RunView(
+        ref=ref,
+        generation=known.generation,
+        program=known.program,
+        workload=known.workload,
+        terms=known.terms,
+        governing=governing(known.terms.base, known.terms.policy),
+        jobs=_jobs(ref, name, one.pods, cache),
+        pods=one.pods,
+        release_because=_leaving(one.raw),
     )
 
 
@@ -111,10 +134,15 @@ def _program(name: str | None, namespace: str, cache: Cache) -> ProgramSpec | No
     return program
 
 
-def _leaving(raw: Raw, spec: RunSpec) -> str:
+def _leaving(raw: Raw) -> str:
     """Return why a hold must end with its run, "" if it must not."""
-    deleted = at(raw, "metadata", "deletionTimestamp") is not None
-    return "RunDeleted" if deleted and spec.on_delete == "Release" else ""
+    release = text(raw, "spec", "onDelete") == "Release"
+    return "RunDeleted" if is_deleting(raw) and release else ""
+
+
+def is_deleting(raw: Raw | None) -> bool:
+    """Say whether an object is being deleted and waits for its finalizers."""
+    return at(raw, "metadata", "deletionTimestamp") is not None
 
 
 def _pods_by_run(cache: Cache, claims: binding.Claims) -> dict[str, list[Pod]]:

@@ -96,20 +96,26 @@ class Publisher:
         await acting.tell(self.cluster, view, events)
 
     async def refuse(self, one: Refused) -> None:
-        """Say why a run is not metered; a hold that it has stays in force."""
-        generation = int(at(one.raw, "metadata", "generation") or 0)
-        held = self.books.account(reference(one.raw)).hold is not None
+        """Say why a run is not metered; a hold that it has stays in force.
+
+        Only to be called while the ledger is there: it alone knows of a hold.
+        """
+        raw, news = one.raw, [one.condition]
+        if one.condition.type != c.WORKLOAD_CONFLICT:
+            news.append(Condition(c.WORKLOAD_CONFLICT, c.FALSE))
+        generation = int(at(raw, "metadata", "generation") or 0)
+        held = self.books.account(reference(raw)).hold is not None
         wanted: dict[str, Any] = {
             "state": "Held" if held else "Refused",
-            "conditions": conditions.merged(
-                items(one.raw, "status", "conditions"),
-                [one.condition],
-                generation=generation,
-                now=_now(),
-            ),
+            "conditions": _with(raw, news, generation),
             "observedGeneration": generation,
         }
-        await acting.publish(self.cluster, one.raw, wanted)
+        if held:
+            await acting.keep_finalizer(self.cluster, raw, held=True)
+        elif at(raw, "status", "holds"):
+            wanted["holds"] = []
+        if await acting.publish(self.cluster, raw, wanted) and not held:
+            await acting.keep_finalizer(self.cluster, raw, held=False)
 
     async def finish(self) -> None:
         """Publish the programs and the metrics; forget the runs that are gone."""
@@ -135,12 +141,8 @@ class Publisher:
 
     async def _say_only(self, raw: Raw, generation: int, now: Situation) -> None:
         """Change the two conditions that do not come from the ledger."""
-        news = (now.prometheus, now.ledger)
-        types = [one.type for one in news]
-        before = list(items(raw, "status", "conditions"))
-        kept = [dict(one) for one in before if one.get("type") not in types]
-        told = conditions.merged(before, news, generation=generation, now=_now())
-        await acting.publish(self.cluster, raw, {"conditions": [*kept, *told]})
+        told = _with(raw, [now.prometheus, now.ledger], generation)
+        await acting.publish(self.cluster, raw, {"conditions": told})
 
     def _again(self, uid: str, *, due: bool) -> None:
         """Wake the cycle soon for a release that is due, but not for ever."""
@@ -190,6 +192,15 @@ class Publisher:
             history.popleft()
         began, first = history[0]
         return int((upper - first) / (now - began)) if now > began else 0
+
+
+def _with(raw: Raw, news: list[Condition], generation: int) -> list[dict[str, Any]]:
+    """Return the object's conditions with some of them renewed, in the same places."""
+    before = list(items(raw, "status", "conditions"))
+    told = conditions.merged(before, news, generation=generation, now=_now())
+    renewed = {one["type"]: one for one in told}
+    kept = [renewed.pop(str(one.get("type")), dict(one)) for one in before]
+    return [*kept, *renewed.values()]
 
 
 def _sample(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from flopguard_operator import binding, cycle, gathering, settling
+from flopguard_operator import binding, cycle, gathering, naming, settling
 from flopguard_operator.cache import Cache
-from flopguard_operator.ledger.entries import HoldReleased
+from flopguard_operator.ledger.entries import HoldReleased, HoldSet
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod, Raw
 from standins import objects
@@ -158,3 +158,81 @@ def test_what_the_pods_of_a_refused_run_spent_is_kept(world: World) -> None:
     world.once()
 
     assert world.status()["flops"]["upper"] == "400"
+
+
+def held_and_refused(world: World) -> None:
+    """Hold the run for its budget; then delete its program, and then the run."""
+    world.cache.see_program("ADDED", objects.program())
+    world.revise(program="support-bot")
+    world.once(spent(1000, ended=True), gone=True)
+    world.once()
+    world.cache.see_program("DELETED", objects.program())
+    world.once()
+    (raw,) = world.cache.runs.values()
+    raw["metadata"]["deletionTimestamp"] = "2026-11-22T01:00:00Z"
+    world.once()
+
+
+def test_a_refused_run_keeps_its_hold_and_what_was_said(world: World) -> None:
+    """Deleting a program or a run lifts nothing, and hides nothing."""
+    held_and_refused(world)
+
+    assert world.status()["holds"]
+    assert world.condition("SpecValid")["status"] == "False"
+    assert world.condition("Held")["status"] == "True"
+    (raw,) = world.cache.runs.values()
+    assert raw["metadata"]["finalizers"] == [naming.HOLD_FINALIZER]
+
+
+def test_a_refused_run_that_is_deleted_releases_if_it_says_so(world: World) -> None:
+    """The Job resumes once, and nothing keeps the object."""
+    held_and_refused(world)
+    world.cluster.refusals = 1  # the lock has not seen the new status yet
+    world.revise(onDelete="Release")
+    for _ in range(3):  # refused, released, and only then may the object go
+        world.once()
+
+    assert not world.cache.jobs["ml", "train"].suspended
+    assert world.status()["holds"] == []
+    (raw,) = world.cache.runs.values()
+    assert raw["metadata"]["finalizers"] == []
+    assert [event.reason for event in world.recorded(HoldReleased)] == ["RunDeleted"]
+
+
+def test_a_refused_run_keeps_no_namespace_from_being_deleted(world: World) -> None:
+    """Its hold ends with the namespace."""
+    held_and_refused(world)
+    world.cluster.terminating = True
+    world.once()
+    world.once()
+
+    (released,) = world.recorded(HoldReleased)
+    assert released.reason == "NamespaceTerminating"
+    (raw,) = world.cache.runs.values()
+    assert raw["metadata"]["finalizers"] == []
+
+
+def test_a_released_run_is_not_held_anew_while_its_namespace_goes(
+    world: World,
+) -> None:
+    """The finalizer may need a second try: the release stands."""
+    world.once(spent(1000, ended=True), gone=True)
+    (raw,) = world.cache.runs.values()
+    raw["metadata"]["deletionTimestamp"] = "2026-11-22T01:00:00Z"
+    world.cluster.terminating = True
+    world.once()
+    world.once()
+
+    assert len(world.recorded(HoldSet)) == 1
+
+
+def test_a_refused_run_is_left_alone_while_the_ledger_is_away(world: World) -> None:
+    """An operator that starts on a full disk knows of no hold: it must not deny one."""
+    held_and_refused(world)
+    world.start()
+    world.fails = True
+    world.once()
+
+    assert world.status()["state"] == "Held"
+    (raw,) = world.cache.runs.values()
+    assert raw["metadata"]["finalizers"] == [naming.HOLD_FINALIZER]
