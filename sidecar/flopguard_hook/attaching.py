@@ -18,6 +18,7 @@ from torch.optim import optimizer as torch_optimizers
 
 from flopguard_hook import facts
 from flopguard_hook.compiling import hide_from_dynamo
+from flopguard_hook.describing import Describer
 from flopguard_hook.dispatch import Meters
 from flopguard_hook.numerics import numeric
 from flopguard_hook.optimizers import step_cost
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 
     from flopguard_hook.windows import Windows
 
-_MOST_MODELS = 8
 _CREATE_GRAPH_AT = 3  # of the engine's positional arguments
 
 _is_compiling = torch.compiler.is_compiling
+_engine_task = getattr(torch._C, "_current_graph_task_id", None)
 
 
 def attach(folder: str) -> Session:
@@ -60,19 +61,16 @@ def _attach_modules(session: Session, meters: Meters) -> None:
     module down, make torch.compile warn, and are given no keyword arguments.
     """
     original = torch.nn.Module.__call__
-    described: set[int] = set()
+    describer = Describer(session)
 
-    def entered(module: Any, args: Any, kwargs: Any) -> Windows | None:
+    def entered() -> Windows | None:
         try:
             meter = meters.current()
             if meter is None:
                 return None
+            _forget_interrupted(meter.windows)
             if not meter.windows.call_entered(grad=torch.is_grad_enabled()):
                 return None
-            fresh = id(module) not in described and len(described) < _MOST_MODELS
-            if fresh and not meter.windows.in_engine:
-                described.add(id(module))
-                _describe(session, module, args, kwargs)
         except Exception as error:
             session.fail(error)
             return None
@@ -82,26 +80,17 @@ def _attach_modules(session: Session, meters: Meters) -> None:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if _is_compiling() or not session.armed:
             return original(self, *args, **kwargs)
-        windows = entered(self, args, kwargs)
+        windows = entered()
         if windows is None:
             return original(self, *args, **kwargs)
         try:
+            if not windows.in_engine:
+                describer.describe(self, args, kwargs)
             return original(self, *args, **kwargs)
         finally:
             windows.call_left()
 
     torch.nn.Module.__call__ = call
-
-
-def _describe(session: Session, module: Any, args: Any, kwargs: Any) -> None:
-    """Note what the root module is and what it was called with."""
-    model = {**facts.of_module(module), "inputs": facts.of_inputs(args, kwargs)}
-    session.note("models", [*session.noted("models", []), model])
-    if torch.cuda.is_initialized():
-        count = range(torch.cuda.device_count())
-        session.note(
-            "gpus", [facts.short(torch.cuda.get_device_name(i)) for i in count]
-        )
 
 
 def _attach_engine(session: Session, meters: Meters) -> None:
@@ -134,6 +123,7 @@ def _engine_entered(
         if meter is None:
             return None
         windows = meter.windows
+        _forget_interrupted(windows)
         create_graph = len(args) > _CREATE_GRAPH_AT and bool(args[_CREATE_GRAPH_AT])
         token = windows.engine_entered(create_graph=create_graph)
     except Exception as error:
@@ -147,6 +137,12 @@ def _engine_entered(
             session.fail(error)
 
     return left
+
+
+def _forget_interrupted(windows: Windows) -> None:
+    """Forget engine runs whose end was cut off by what a signal handler raised."""
+    if windows.expects_engine and _engine_task is not None and _engine_task() < 0:
+        windows.engine_is_idle()
 
 
 def _attach_optimizers(session: Session, meters: Meters) -> None:

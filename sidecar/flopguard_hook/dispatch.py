@@ -70,7 +70,7 @@ class Meter(TorchDispatchMode):
             with self:
                 out = func.decompose(*args, **kwargs)
             return func(*args, **kwargs) if out is NotImplemented else out
-        charges = self._begin(kind, args)
+        charges = self._begin(func, kind, args)
         out = func(*args, **kwargs)
         self._finish(charges)
         return out
@@ -87,21 +87,27 @@ class Meter(TorchDispatchMode):
                 # In inference mode these arrive whole.
                 kind = _COMPOSITE
             elif is_uncounted(name):
-                self._session.flag("unknown_operator")
-                names = self._session.noted("unknown_operators", [])
-                self._session.note("unknown_operators", facts.with_name(names, name))
+                self._note_uncounted(name)
         except Exception as error:
             self._session.fail(error)
         self._kinds[func] = kind
         return kind
 
-    def _begin(self, kind: Any, args: Any) -> tuple[Charge, ...]:
+    def _note_uncounted(self, name: str) -> None:
+        self._session.flag("unknown_operator")
+        names = self._session.noted("unknown_operators", [])
+        self._session.note("unknown_operators", facts.with_name(names, name))
+
+    def _begin(self, func: Any, kind: Any, args: Any) -> tuple[Charge, ...]:
         """Charge an operator as begun; never raises."""
         try:
             operand = args[kind.operand]
             if operand.is_meta or type(operand).__name__ == "FakeTensor":
                 return ()
             if _another_below():
+                return ()
+            if operand.is_nested:  # a nested tensor has no shape
+                self._note_uncounted(func._schema.name)
                 return ()
             of = self._numeric(operand)
             flops = kind.flops_of(args) * of.factor

@@ -29,7 +29,9 @@ def of_module(module: Any) -> "dict[str, Any]":
         trainable += elements if parameter.requires_grad else 0
         dtypes[str(parameter.dtype).split(".")[-1]] += elements
     for _, layer in module.named_modules():
-        weight = getattr(layer, "_parameters", {}).get("weight")
+        parameters = getattr(layer, "_parameters", None)
+        # A scripted module has something else there.
+        weight = parameters.get("weight") if isinstance(parameters, dict) else None
         if weight is not None:
             layers[type(layer).__name__, tuple(int(n) for n in weight.shape)] += 1
     return {

@@ -14,6 +14,7 @@ import threading
 from typing import Any, NamedTuple, Sequence
 
 from flopguard_hook import __version__, facts
+from flopguard_hook.interrupts import raise_users
 from flopguard_hook.page import ERROR_FLAGS, Page, zero_counters
 from flopguard_hook.writer import FolderFullError, PageWriter
 
@@ -113,7 +114,11 @@ class Session:
         return self._facts.get(key, default)
 
     def fail(self, error: BaseException) -> None:
-        """Count no more because the hook itself failed; the user's code goes on."""
+        """Count no more because the hook itself failed; the user's code goes on.
+
+        What a signal handler of the user's raised within the hook is raised again.
+        """
+        raise_users(error)
         self.armed = False
         self._say(f"the hook failed and counts no more: {error!r}")
         with contextlib.suppress(Exception), self._lock:
@@ -157,6 +162,7 @@ class Session:
         try:
             self._writer.write(self._page())
         except OSError as error:
+            raise_users(error)
             # The counters are cumulative: the next write that succeeds makes up for it.
             if "page_write_failed" not in self._flags:
                 self._say(f"a page could not be written: {error}")
@@ -167,6 +173,7 @@ class Session:
         try:
             self._writer = PageWriter(self._folder, self._page())
         except (FolderFullError, OSError) as error:
+            raise_users(error)
             self.armed = False
             self._say(f"this process is not counted: {error}")
             return
@@ -182,6 +189,7 @@ class Session:
             self._writer.write_facts(self._facts)
             self._facts_changed = False
         except OSError as error:
+            raise_users(error)
             self._say(f"the facts could not be written: {error}")
             self._facts_changed = False
 

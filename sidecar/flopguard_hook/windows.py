@@ -61,6 +61,9 @@ class Windows:
 
     def call_left(self) -> None:
         """Note that a root's call returned or raised."""
+        # A step within the call that raised is still noted.
+        while len(self._scopes) > 1 and not self._scopes[-1].in_root_call:
+            self._scopes.pop()
         scope = self._scopes[-1]
         scope.in_root_call = False
         scope.awaits_engine |= scope.category == "forward"
@@ -69,6 +72,17 @@ class Windows:
     def in_engine(self) -> bool:
         """Whether the engine runs and nothing has been opened within it."""
         return self._scopes[-1].kind == _ENGINE
+
+    @property
+    def expects_engine(self) -> bool:
+        """Whether a run of the engine is noted."""
+        return len(self._scopes) > 1 and not self._is_outside_engine()
+
+    def engine_is_idle(self) -> None:
+        """Note that no engine runs: those noted were interrupted before they left."""
+        kinds = [scope.kind for scope in self._scopes]
+        if _ENGINE in kinds:
+            self.engine_left(kinds.index(_ENGINE))
 
     def engine_entered(self, *, create_graph: bool) -> int:
         """Note that the autograd engine starts; return a token for `engine_left`."""
@@ -79,6 +93,9 @@ class Windows:
         """Note that it returned or raised; return whether it was the outermost run."""
         del self._scopes[token:]
         self._scopes[-1].awaits_engine = False
+        return self._is_outside_engine()
+
+    def _is_outside_engine(self) -> bool:
         return all(scope.kind != _ENGINE for scope in self._scopes)
 
     def step_entered(self, *, nested: bool) -> None:

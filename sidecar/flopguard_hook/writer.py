@@ -46,10 +46,15 @@ class PageWriter:
         hidden = os.path.join(folder, "." + page.nonce + ".page")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(hidden, flags, _MODE)
-        os.fchmod(self._descriptor, _MODE)  # whatever the umask
-        os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
-        self.write(page)
-        os.rename(hidden, self._stem + ".page")
+        try:
+            os.fchmod(self._descriptor, _MODE)  # whatever the umask
+            os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
+            self.write(page)
+            os.rename(hidden, self._stem + ".page")
+        except BaseException:  # interrupted: the next charge opens it anew
+            os.close(self._descriptor)
+            os.unlink(hidden)
+            raise
 
     def write(self, page: Page) -> None:
         """Write the slot of the page's generation, whole, in one call.

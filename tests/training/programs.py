@@ -85,8 +85,35 @@ def killed() -> None:
     Deadly()(torch.ones(1))
 
 
+def odd() -> None:
+    """Call root modules and operators that cannot be described."""
+
+    class Shapeless:
+        @property
+        def shape(self) -> None:
+            msg = "no shape"
+            raise RuntimeError(msg)
+
+    class Stepping(nn.Module):
+        def forward(self, _: Shapeless) -> None:
+            products(1)
+
+    torch.manual_seed(0)
+    rows = torch.ones(2, 2)
+    traced = torch.jit.trace(nn.Linear(2, 2), rows)
+    assert "aten::size" not in str(traced.graph)
+    assert "prim::NumToTensor" not in str(traced.graph)
+    torch.jit.script(nn.Linear(2, 2))(rows)
+    nn.LazyLinear(2)(rows)
+    Stepping()(Shapeless())
+    ragged = torch.nested.nested_tensor([rows, rows[:1]])
+    nn.Linear(2, 2)(ragged)
+    sys.stdout.write("fine\n")
+
+
 PROGRAMS: dict[str, Callable[[], None]] = {
-    program.__name__: program for program in (fork, spawn, workers, compiled, killed)
+    program.__name__: program
+    for program in (fork, spawn, workers, compiled, killed, odd)
 }
 
 if __name__ == "__main__":

@@ -228,6 +228,20 @@ def test_a_compiled_model_stays_compiled(deployed: Deployment) -> None:
     assert "flopguard" not in run.stderr
 
 
+def test_what_cannot_be_described_is_counted_all_the_same(
+    deployed: Deployment,
+) -> None:
+    """Traced, scripted and lazy modules, and an argument whose shape raises."""
+    run = deployed.run(str(PROGRAMS), "odd")
+
+    assert (run.code, run.stdout) == (0, "fine\n"), run.stderr
+    assert "flopguard:" not in run.stderr
+    # The trace is checked with gradients on and off
+    assert total(run.page.done)["forward"] >= 4 * 16
+    assert run.page.errors == ("unknown_operator",)  # the nested product has no shape
+    assert run.facts[0]["unknown_operators"] == ["aten::linear"]
+
+
 @pytest.fixture(scope="session")
 def losses(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return what the small trainer prints without the hook; with it, the same."""

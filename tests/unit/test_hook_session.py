@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import stat
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -171,3 +174,85 @@ def test_a_failure_of_the_hook_is_flagged_and_said_once(
     assert not session.armed
     assert only_page(tmp_path).errors == ("hook_failed",)
     assert capsys.readouterr().err.count("planted") == 1
+
+
+class TooLateError(TimeoutError):
+    """What the user's signal handler raises: an OSError, as a timeout is."""
+
+
+def too_late(*_: object) -> None:
+    """End the user's work."""
+    raise TooLateError
+
+
+class Deadline:
+    """A signal handler that is an object."""
+
+    def __call__(self, *_: object) -> None:
+        """End the user's work."""
+        raise TooLateError
+
+    def passed(self, *_: object) -> None:
+        """End the user's work."""
+        raise TooLateError
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(too_late, id="a function"),
+        pytest.param(lambda *_: too_late(), id="a lambda"),
+        pytest.param(partial(too_late, 1), id="a partial"),
+        pytest.param(Deadline(), id="an object"),
+        pytest.param(Deadline().passed, id="a method"),
+    ]
+)
+def handled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Handle SIGUSR1 in one of the ways that a program can."""
+    before = signal.signal(signal.SIGUSR1, request.param)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def interrupt(*_: object) -> int:
+    """Be interrupted by a signal, as any instruction may be."""
+    signal.raise_signal(signal.SIGUSR1)
+    return 0
+
+
+def interrupt_within(session: Session) -> None:
+    """Let the session meet what the handler raised."""
+    try:
+        interrupt()
+    except TimeoutError as error:
+        session.fail(error)
+
+
+@pytest.mark.usefixtures("handled")
+def test_what_a_signal_handler_raises_within_the_hook_is_the_users(
+    tmp_path: Path,
+) -> None:
+    """A timeout of the user's must end the user's work, and is no failure of ours."""
+    session = Session(str(tmp_path))
+    with pytest.raises(TooLateError):
+        interrupt_within(session)
+
+    assert session.armed
+
+
+@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize("call", ["open", "pwrite", "rename"])
+def test_a_signal_in_mid_write_is_no_failed_write(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work was not dispatched then: begun may say so, done may not."""
+    session = Session(str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, interrupt)
+        with pytest.raises(TooLateError):
+            session.begin(CHARGES)
+    session.begin(CHARGES)
+    session.finish(CHARGES)
+
+    page = only_page(tmp_path)
+    assert (page.begun["forward"]["fp32"], page.done["forward"]["fp32"]) == (20, 10)
+    assert (session.armed, page.errors) == (True, ())

@@ -89,6 +89,18 @@ def step_done(windows: Windows) -> None:
             "no_grad",
             id="the engine closed the window",
         ),
+        pytest.param(
+            [engine(), call(grad=True), engine(), Windows.engine_is_idle],
+            False,
+            "no_grad",
+            id="an engine that was interrupted and never left",
+        ),
+        pytest.param(
+            [step(), Windows.engine_is_idle],
+            False,
+            "optimizer",
+            id="no engine was noted",
+        ),
         pytest.param([step()], False, "optimizer", id="in a step"),
         pytest.param(
             [step(), call(grad=True)], True, "forward", id="the closure of a step"
@@ -99,6 +111,12 @@ def step_done(windows: Windows) -> None:
             False,
             "no_grad",
             id="after a step that followed one that raised",
+        ),
+        pytest.param(
+            [call(grad=True), step(), leave, engine(), engine_done, call(grad=False)],
+            True,
+            "no_grad",
+            id="a root after one within which a step raised",
         ),
     ],
 )

@@ -22,7 +22,7 @@ class Tensor:
     """Something with a shape."""
 
     dtype = "torch.float32"
-    is_meta = is_cuda = False
+    is_meta = is_cuda = is_nested = False
 
     def __init__(self, *shape: int) -> None:
         self.shape = shape
@@ -105,6 +105,7 @@ _module(
     _dynamo=SimpleNamespace(eval_frame=object()),
     _len_torch_dispatch_stack=lambda: len(_stack),
     _get_dispatch_stack_at=lambda i: _stack[i],
+    _get_tracing_state=lambda: None,
 )
 _module("_guards", TracingContext=SimpleNamespace(try_get=lambda: None))
 _module("compiler", is_compiling=lambda: False)
