@@ -2,10 +2,12 @@
 
 Every call is synchronous with a time limit; the callers run them in threads. Watching
 is kopf's part. One error type leaves this module, so that nobody else has to know the
-client's.
+client's. Answers are read as plain JSON: the client's models refuse a whole list for
+one object with a field that they know otherwise.
 """
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -16,12 +18,13 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from flopguard_operator import naming
-from flopguard_operator.observed import Raw, items, text
+from flopguard_operator.observed import Raw, at, items, text
 from flopguard_operator.workloads.job import Patch
 
 SECONDS = 10
 PAGE = 500
 MERGE_PATCH = "application/merge-patch+json"
+_PLAIN: Mapping[str, Any] = {"_request_timeout": SECONDS, "_preload_content": False}
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 P = ParamSpec("P")
@@ -48,8 +51,24 @@ def _translated(call: Callable[P, T]) -> Callable[P, T]:
             raise ClusterError(int(error.status or 0), text) from error
         except (HTTPError, OSError) as error:
             raise ClusterError(0, f"no answer from the API server: {error}") from error
+        except ValueError as error:  # no JSON, or not what the client's models know
+            why = f"unreadable answer from the API server: {error}"[:2000]
+            raise ClusterError(0, why) from error
 
     return wrapper
+
+
+def _plain(answer: Any) -> Raw:
+    """Return the JSON object of an answer that was not turned into a model.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = json.loads(answer.data)
+    if not isinstance(found, Mapping):
+        message = "not a JSON object"
+        raise ValueError(message)  # noqa: TRY004 - as for what is not JSON
+    return found
 
 
 class Cluster:
@@ -71,8 +90,7 @@ class Cluster:
     @_translated
     def cluster_uid(self) -> str:
         """Return the UID of the kube-system namespace, which names the cluster."""
-        space = self._core.read_namespace("kube-system", _request_timeout=SECONDS)
-        return str(space.metadata.uid)
+        return text(self._namespace("kube-system"), "metadata", "uid")
 
     @_translated
     def list_runs(self, namespace: str) -> list[dict[str, Any]]:
@@ -106,38 +124,30 @@ class Cluster:
     @_translated
     def pods_left(self, namespace: str, selector: str) -> int:
         """Return how many pods match that have not ended; asked live, not cached."""
-        found = self._core.list_namespaced_pod(
-            namespace, label_selector=selector, _request_timeout=SECONDS
-        )
+        list_them = functools.partial(self._core.list_namespaced_pod, namespace)
         ended = ("Succeeded", "Failed")
-        return sum(1 for pod in found.items if pod.status.phase not in ended)
+        return sum(
+            text(pod, "status", "phase") not in ended
+            for pod in self._pods(list_them, selector)
+        )
 
     @_translated
     def injected_pods(self) -> set[str]:
         """Return the UIDs of all pods of the cluster that carry the run label."""
-        found: set[str] = set()
-        after: str | None = None
-        while after != "":
-            page = self._core.list_pod_for_all_namespaces(
-                label_selector=naming.RUN_LABEL,
-                limit=PAGE,
-                _continue=after,
-                _request_timeout=SECONDS,
-            )
-            found |= {str(pod.metadata.uid) for pod in page.items}
-            after = page.metadata._continue or ""  # noqa: SLF001 - the API's own field
-        return found
+        list_them = self._core.list_pod_for_all_namespaces
+        pods = self._pods(list_them, naming.RUN_LABEL)
+        return {text(pod, "metadata", "uid") for pod in pods}
 
     @_translated
     def namespace_terminating(self, name: str) -> bool:
         """Say whether a namespace is being deleted, or is gone."""
         try:
-            space = self._core.read_namespace(name, _request_timeout=SECONDS)
+            space = self._namespace(name)
         except ApiException as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return True
             raise
-        return bool(space.metadata.deletion_timestamp)
+        return bool(text(space, "metadata", "deletionTimestamp"))
 
     @_translated
     def patch_run_status(self, namespace: str, name: str, status: Patch) -> None:
@@ -188,14 +198,15 @@ class Cluster:
     @_translated
     def patch_job(self, namespace: str, name: str, patch: Patch) -> None:
         """Merge `patch` into a Job."""
-        self._batch.patch_namespaced_job(
+        answer = self._batch.patch_namespaced_job(
             name,
             namespace,
             patch,
             field_manager=naming.MANAGER,
             _content_type=MERGE_PATCH,
-            _request_timeout=SECONDS,
+            **_PLAIN,
         )
+        _plain(answer)
 
     @_translated
     def event(
@@ -219,41 +230,38 @@ class Cluster:
             "lastTimestamp": now,
             "count": 1,
         }
-        self._core.create_namespaced_event(
-            target["namespace"], body, _request_timeout=SECONDS
-        )
+        _plain(self._core.create_namespaced_event(target["namespace"], body, **_PLAIN))
 
     @_translated
     def read_secret(self, namespace: str, name: str) -> dict[str, str] | None:
         """Return the base64 data of a Secret; None where there is no such Secret."""
         try:
-            found = self._core.read_namespaced_secret(
-                name, namespace, _request_timeout=SECONDS
-            )
+            found = self._core.read_namespaced_secret(name, namespace, **_PLAIN)
         except ApiException as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
-        return dict(found.data or {})
+        return dict(at(_plain(found), "data") or {})
 
     @_translated
     def create_secret(self, namespace: str, manifest: Mapping[str, Any]) -> bool:
         """Create a Secret; False if one of that name exists already."""
         try:
-            self._core.create_namespaced_secret(
-                namespace, dict(manifest), _request_timeout=SECONDS
+            answer = self._core.create_namespaced_secret(
+                namespace, dict(manifest), **_PLAIN
             )
         except ApiException as error:
             if error.status == HTTPStatus.CONFLICT:
                 return False
             raise
+        _plain(answer)
         return True
 
     @_translated
     def patch_ca_bundle(self, configuration: str, ca_bundle: str) -> None:
         """Set the base64 CA bundle of all webhooks of a configuration."""
         found = self._admission.read_mutating_webhook_configuration(
-            configuration, _request_timeout=SECONDS
+            configuration, **_PLAIN
         )
         operations = [
             {
@@ -261,14 +269,15 @@ class Cluster:
                 "path": f"/webhooks/{index}/clientConfig/caBundle",
                 "value": ca_bundle,
             }
-            for index in range(len(found.webhooks or []))
+            for index, _ in enumerate(items(_plain(found), "webhooks"))
         ]
-        self._admission.patch_mutating_webhook_configuration(
+        answer = self._admission.patch_mutating_webhook_configuration(
             configuration,
             operations,
             _content_type="application/json-patch+json",
-            _request_timeout=SECONDS,
+            **_PLAIN,
         )
+        _plain(answer)
 
     @_translated
     def existing(self) -> set[str]:
@@ -291,5 +300,23 @@ class Cluster:
             page = self._custom.list_cluster_custom_object(
                 *kind, limit=PAGE, _continue=after, _request_timeout=SECONDS, **options
             )
+            yield from items(page, "items")
+            after = text(page, "metadata", "continue")
+
+    def _namespace(self, name: str) -> Raw:
+        return _plain(self._core.read_namespace(name, **_PLAIN))
+
+    @staticmethod
+    def _pods(list_them: Callable[..., Any], selector: str) -> Iterator[Raw]:
+        """Yield the raw pods that match, page by page."""
+        after: str | None = None
+        while after != "":
+            answer = list_them(
+                label_selector=selector, limit=PAGE, _continue=after, **_PLAIN
+            )
+            page = _plain(answer)
+            if "items" not in page:  # an empty list would prove that no pod is left
+                message = "no list of pods"
+                raise ValueError(message)
             yield from items(page, "items")
             after = text(page, "metadata", "continue")
