@@ -46,6 +46,7 @@ class PageWriter:
         hidden = os.path.join(folder, "." + page.nonce + ".page")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(hidden, flags, _MODE)
+        self._file = _identity(self._descriptor)
         try:
             os.fchmod(self._descriptor, _MODE)  # whatever the umask
             os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
@@ -63,6 +64,10 @@ class PageWriter:
             OSError: It could not be written; the other slot is untouched.
         """
         slot = encode_slot(page)
+        if not self._is_open():
+            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self._stem + ".page", flags)
+            self._file = _identity(self._descriptor)
         written = os.pwrite(self._descriptor, slot, (page.generation & 1) * SLOT_BYTES)
         if written != SLOT_BYTES:
             msg = f"only {written} bytes of a slot were written"
@@ -91,4 +96,21 @@ class PageWriter:
 
     def abandon(self) -> None:
         """Let go of the file: in a forked child it belongs to the parent."""
-        os.close(self._descriptor)
+        if self._is_open():
+            os.close(self._descriptor)
+
+    def _is_open(self) -> bool:
+        """Say whether the descriptor is still the page's.
+
+        A program may close every descriptor it finds, as daemons do; the number is
+        then given to a file of its own, which must not be written into.
+        """
+        try:
+            return _identity(self._descriptor) == self._file
+        except OSError:
+            return False
+
+
+def _identity(descriptor: int) -> "tuple[int, int]":
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino

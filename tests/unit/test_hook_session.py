@@ -1,5 +1,6 @@
 """The page and facts file that a process writes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -256,3 +257,40 @@ def test_a_signal_in_mid_write_is_no_failed_write(
     page = only_page(tmp_path)
     assert (page.begun["forward"]["fp32"], page.done["forward"]["fp32"]) == (20, 10)
     assert (session.armed, page.errors) == (True, ())
+
+
+@pytest.mark.parametrize("then", ["writes on", "forks"])
+def test_a_program_that_closes_every_descriptor_keeps_its_own_files(
+    then: str, tmp_path: Path
+) -> None:
+    """The page's number is given to the next file that the program opens."""
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    session = Session(str(folder))
+    session.begin(CHARGES)
+    (page,) = folder.glob("*.page")
+    number = descriptor_of(page)
+    os.close(number)
+    theirs = os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT)
+    assert theirs == number, "the number was not given out again"
+    if then == "forks":
+        session.start_anew()
+    session.begin(CHARGES)
+    size = os.fstat(theirs).st_size
+    os.close(theirs)
+
+    begun = {
+        read_page(path.read_bytes()).begun["forward"]["fp32"]
+        for path in folder.glob("*.page")
+    }
+    assert (size, session.armed) == (0, True)
+    assert begun == ({10} if then == "forks" else {20})
+
+
+def descriptor_of(file: Path) -> int:
+    """Return the number under which this process has a file open."""
+    for number in range(3, 256):
+        with contextlib.suppress(OSError):  # not an open one
+            if os.path.samestat(os.fstat(number), file.stat()):
+                return number
+    pytest.fail(f"{file} is not open")
