@@ -1,8 +1,10 @@
 """What the node borrows from the host, and how the host gets it back."""
 
+import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +31,7 @@ PRIVATE_FOLDERS = (
     "/var/log/pods",
 )
 _CGROUPS = Path("/sys/fs/cgroup")
+CGROUP_SECONDS = 10.0
 # What the node does with mounts, in namespaces that end with it.
 _PROBE = """\
 mount -t tmpfs tmpfs /mnt
@@ -166,7 +169,13 @@ def cgroups(addresses: Addresses) -> Iterator[Path]:
 
 
 def _remove_cgroup(cgroup: Path) -> None:
-    if not cgroup.exists():
-        return
-    for folder, _, _ in os.walk(cgroup, topdown=False):
-        os.rmdir(folder)  # noqa: PTH106 - os.walk gives strings
+    """Remove a cgroup; a killed process stays in it until its memory is given back."""
+    deadline = time.monotonic() + CGROUP_SECONDS
+    while cgroup.exists():
+        try:
+            for folder, _, _ in os.walk(cgroup, topdown=False):
+                os.rmdir(folder)  # noqa: PTH106 - os.walk gives strings
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

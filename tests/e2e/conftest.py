@@ -15,7 +15,12 @@ from cluster.kubectl import Kubectl
 from cluster.state import State, load
 from stage import prometheus, release, training
 from stage.scene import Scene
+from truth.closed_formula import mlp_step_flops
 
+STEP = sum(mlp_step_flops(8, [64, 128, 10]).values())
+AMPLE = 10**12  # FLOPs
+ENDLESS = 100_000  # steps
+LONG_GRACE_SECONDS = 60
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
@@ -75,6 +80,32 @@ def scene(product: Kubectl, module_namespace: Kubectl) -> Scene:
 def own_scene(product: Kubectl, namespace: Kubectl) -> Scene:
     """The same in a namespace of the test's own."""
     return prepared(product, namespace)
+
+
+@pytest.fixture(scope="session")
+def doomed(product: Kubectl) -> Iterator[Scene]:
+    """A namespace to be deleted, with run `doomed`, which is soon held."""
+    with fresh_namespace(product, "doomed") as inside:
+        scene = prepared(product, inside)
+        scene.start("doomed", ENDLESS, 2 * STEP)
+        yield scene
+
+
+@pytest.fixture(scope="session")
+def crowd(product: Kubectl, doomed: Scene) -> Iterator[Scene]:
+    """Runs without end for the tests of faults and of holds, started together.
+
+    `spent` and `deleted` are soon held, the others once a test lowers their budget.
+    """
+    assert doomed.kubectl.namespace  # starts at the same time
+    with fresh_namespace(product, "crowd") as inside:
+        scene = prepared(product, inside)
+        scene.start("spent", ENDLESS, 2 * STEP)
+        scene.start("deleted", ENDLESS, 2 * STEP)
+        scene.start("running", ENDLESS, AMPLE)
+        scene.start("unscraped", ENDLESS, AMPLE)
+        scene.start("deserted", ENDLESS, AMPLE, grace_seconds=LONG_GRACE_SECONDS)
+        yield scene
 
 
 def prepared(product: Kubectl, inside: Kubectl) -> Scene:

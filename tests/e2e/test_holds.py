@@ -16,30 +16,14 @@ pytestmark = pytest.mark.node
 STEP = sum(mlp_step_flops(8, [64, 128, 10]).values())
 AMPLE = 10**12
 ENDLESS = 100_000  # steps
-LONG_GRACE_SECONDS = 60
 NAMESPACE_GONE_SECONDS = 60.0
 
 
-@pytest.fixture(scope="module")
-def started(scene: Scene) -> Scene:
-    """Two runs that are held as soon as their pods have made two steps."""
-    scene.start("deserted", ENDLESS, 2 * STEP, grace_seconds=LONG_GRACE_SECONDS)
-    scene.start("deleted", ENDLESS, 2 * STEP)
-    return scene
-
-
-@pytest.fixture
-def doomed(own_scene: Scene) -> Scene:
-    """A held run in a namespace of its own."""
-    own_scene.start("doomed", ENDLESS, 2 * STEP)
-    own_scene.wait_for_state("doomed", "Held")
-    return own_scene
-
-
-@pytest.mark.usefixtures("started")  # their pods start at the same time
+@pytest.mark.usefixtures("crowd")  # their pods start at the same time
 def test_a_namespace_with_a_held_run_goes_away(doomed: Scene, product: Kubectl) -> None:
     """A hold keeps a workload from running, not a namespace from being deleted."""
     name = str(doomed.kubectl.namespace)
+    doomed.wait_for_state("doomed", "Held")
 
     product.run("delete", "namespace", name, "--wait=false")
 
@@ -50,21 +34,23 @@ def test_a_namespace_with_a_held_run_goes_away(doomed: Scene, product: Kubectl) 
     )
 
 
-def test_a_hold_outlives_the_operator(started: Scene, product: Kubectl) -> None:
+def test_a_hold_outlives_the_operator(crowd: Scene, product: Kubectl) -> None:
     """With nobody at work, un-suspending, deleting and recreating start no pod."""
     name = "deserted"
+    crowd.wait_for_flops(name)
+    crowd.set_budget(name, STEP)
     # Holding: the pod is ending, and takes a minute over it.
-    held = started.wait_for_state(name, "Holding")
-    run, inside = started.run(name), product.within(release.NAMESPACE)
+    held = crowd.wait_for_state(name, "Holding")
+    run, inside = crowd.run(name), product.within(release.NAMESPACE)
     release.scale(inside, release.OPERATOR, 0, release.OPERATOR_LABELS)
     try:
-        refusals = _everything_that_would_start_a_pod(started, name)
+        refusals = _everything_that_would_start_a_pod(crowd, name)
     finally:
         release.scale(inside, release.OPERATOR, 1, release.OPERATOR_LABELS)
 
     assert all(f"FineTuneRun {name} holds this" in told for told in refusals), refusals
-    assert started.pods_left(name) == ""
-    status = started.wait_for_state(name, "Held")
+    assert crowd.pods_left(name) == ""
+    status = crowd.wait_for_state(name, "Held")
     told = release.events(product, run)
     assert [h["since"] for h in status["holds"]] == [held["holds"][0]["since"]]
     assert sum(isinstance(event, HoldSet) for event in told) == 1
@@ -92,22 +78,22 @@ def _labelled_pod(scene: Scene, name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def test_a_deleted_run_keeps_its_hold_until_it_is_released(started: Scene) -> None:
+def test_a_deleted_run_keeps_its_hold_until_it_is_released(crowd: Scene) -> None:
     """Deleting the run is no way round it; raising its budget is the way."""
     name = "deleted"
-    started.wait_for_state(name, "Held")
+    crowd.wait_for_state(name, "Held")
 
-    started.kubectl.run("delete", "ftr", name, "--wait=false")
+    crowd.kubectl.run("delete", "ftr", name, "--wait=false")
 
-    assert started.run(name)["metadata"]["deletionTimestamp"]
-    assert f"FineTuneRun {name} holds this" in started.unsuspending(name)
-    assert started.status(name)["state"] == "Held"
-    started.set_budget(name, AMPLE)
-    started.kubectl.wait_for(
-        lambda: not started.kubectl.exists("ftr", name), 30, f"the end of run {name}"
+    assert crowd.run(name)["metadata"]["deletionTimestamp"]
+    assert f"FineTuneRun {name} holds this" in crowd.unsuspending(name)
+    assert crowd.status(name)["state"] == "Held"
+    crowd.set_budget(name, AMPLE)
+    crowd.kubectl.wait_for(
+        lambda: not crowd.kubectl.exists("ftr", name), 30, f"the end of run {name}"
     )
-    started.kubectl.wait_for(
-        lambda: started.workload(name)["spec"]["suspend"] is False,
+    crowd.kubectl.wait_for(
+        lambda: crowd.workload(name)["spec"]["suspend"] is False,
         30,
         f"Job {name} un-suspended",
     )
