@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flopguard_operator import naming
-from flopguard_operator.observed import Raw, at, items
+from flopguard_operator.observed import Raw, at, items, text
+from flopguard_operator.obstacles import variable
 
 USER = 65532  # the customary "nonroot" of images without a user of their own
 # Requests are small: injection happens after a queue has counted the pod template.
@@ -92,6 +93,43 @@ def sidecar(pod: Raw, images: Images) -> dict[str, Any]:
         "terminationMessagePolicy": "File",
         "volumeMounts": [mount()],
     }
+
+
+def carries(pod: Raw, images: Images) -> bool:
+    """Say whether a pod has our volume and our sidecar: this image, doing its work."""
+    volumes = list(items(pod, "spec", "volumes"))
+    ours = any(
+        text(each, "name") == naming.VOLUME and at(each, "emptyDir") is not None
+        for each in volumes
+    )
+    return ours and any(
+        _is_sidecar(container, images)
+        for container in items(pod, "spec", "initContainers")
+    )
+
+
+def _is_sidecar(container: Raw, images: Images) -> bool:
+    pod_uid = variable(container, "FLOPGUARD_POD_UID")[1]
+    return (
+        text(container, "name") == naming.SIDECAR_CONTAINER
+        and text(container, "image") == images.sidecar
+        and text(container, "restartPolicy") == "Always"
+        and not at(container, "command")
+        and at(container, "args") == ["serve"]
+        and text(variable(container, "FLOPGUARD_DIR")[1], "value") == naming.PAGES_PATH
+        and text(pod_uid, "valueFrom", "fieldRef", "fieldPath") == "metadata.uid"
+        and mounts(container)
+    )
+
+
+def mounts(container: Raw) -> bool:
+    """Say whether a container mounts our volume where it belongs, and whole."""
+    return any(
+        text(each, "name") == naming.VOLUME
+        and text(each, "mountPath") == naming.MOUNT_PATH
+        and not (text(each, "subPath") or text(each, "subPathExpr"))
+        for each in items(container, "volumeMounts")
+    )
 
 
 def _resources(pod: Raw) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flopguard_operator import binding, injected, naming, obstacles
 from flopguard_operator.injected import Images
-from flopguard_operator.observed import Raw, at, items, text
+from flopguard_operator.observed import Raw, at, text
 from flopguard_operator.obstacles import variable
 
 Operation = dict[str, Any]
@@ -60,7 +60,8 @@ def patch(
 ) -> list[Operation] | NotInjected:
     """Return the `add` operations that make `pod` a metered pod of `run_name`.
 
-    A pod that is injected already gets no more than a missing run label.
+    A pod that is injected already gets no more than a missing run label. It is if it
+    carries our sidecar and arms a container: the names alone make no meter.
 
     Args:
         pod: The pod, as the API server sent it.
@@ -68,12 +69,13 @@ def patch(
         metering: `spec.metering` of that run; `hook` and `container` are read.
         images: The images to inject.
     """
-    if _is_injected(pod) and len(run_name) <= obstacles.LONGEST_LABEL:
+    chosen = list(obstacles.targets(pod, metering))
+    is_injected = injected.carries(pod, images) and any(map(_is_armed, chosen))
+    if is_injected and len(run_name) <= obstacles.LONGEST_LABEL:
         return list(_label(pod, run_name))
     reason = obstacles.first(pod, run_name, metering)
     if reason is not None:
         return NotInjected(reason)
-    chosen = list(obstacles.targets(pod, metering))
     return [
         *_label(pod, run_name),
         *_append("/spec/volumes", at(pod, "spec", "volumes"), injected.volume()),
@@ -87,11 +89,14 @@ def patch(
     ]
 
 
-def _is_injected(pod: Raw) -> bool:
-    return any(
-        text(c, "name") == naming.SIDECAR_CONTAINER
-        and text(c, "restartPolicy") == "Always"
-        for c in items(pod, "spec", "initContainers")
+def _is_armed(container: Raw) -> bool:
+    """Say whether a trainer's container has what `_arm` adds; others may add more."""
+    folder = text(variable(container, "FLOPGUARD_DIR")[1], "value")
+    paths = text(variable(container, "PYTHONPATH")[1], "value").split(":")
+    return (
+        injected.mounts(container)
+        and folder == naming.PAGES_PATH
+        and f"{naming.HOOK_PATH}/bootstrap" in paths
     )
 
 
