@@ -24,12 +24,20 @@ from flopguard_operator.ledger.encoding import encode_mark
 from flopguard_operator.ledger.entries import Event, RunRef
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.marks import Mark
+from flopguard_operator.observed import Pod
 from flopguard_operator.publishing import Publisher, Situation
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView
 
 LISTING_SECONDS = 15.0
 COMPARE_SECONDS, WAITING_SECONDS = 300.0, 30.0  # the second while a hold is unproven
+UNREAD = Condition(
+    c.PROMETHEUS_AVAILABLE,
+    c.FALSE,
+    "NotAnswering",
+    "The marks could not be read: the operator's log says why. Counting goes on in the "
+    "pods and holds stay in force.",
+)
 
 _log = structlog.get_logger()
 
@@ -43,7 +51,7 @@ class Cycle:
     cluster: Cluster
     books: Books
     publisher: Publisher
-    ended_at: float = 0.0  # monotonic; health looks at it
+    ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
     _settled: dict[str, float] = field(default_factory=dict)
 
@@ -55,11 +63,14 @@ class Cycle:
             self.cache.wake.clear()
             began = time.monotonic()
             try:
-                await self.once()
+                whole = await self.once()
             except Exception:  # noqa: BLE001 - the loop outlives every surprise
                 _log.exception("cycle failed")
-            self.ended_at = time.monotonic()
-            self.publisher.collector.cycle_seconds = self.ended_at - began
+                whole = False
+            ended = time.monotonic()
+            if whole:
+                self.ended_at = ended
+            self.publisher.collector.cycle_seconds = ended - began
             await self._pause(stop, self.settings.cycle_seconds)
 
     async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
@@ -69,13 +80,18 @@ class Cycle:
         for one in waits:
             one.cancel()
 
-    async def once(self) -> None:
-        """Gather, decide, commit, publish, act: once for all runs."""
+    async def once(self) -> bool:
+        """Gather, decide, commit, publish, act: once for all runs.
+
+        Returns:
+            Whether the marks could be read; where not, the rest is done all the same.
+        """
         await self._miss_deleted()
         pods = dict(self.cache.pods)
         ledger = await self._load()
         views, refused = gathering.views(self.cache)
-        found, prometheus = await gathering.marks(self.settings.prometheus_url, pods)
+        read = await self._marks(pods)
+        found, prometheus = read or ({}, UNREAD)
         views = [await self._of_held(view) for view in views]
         leaving, refused = await self._leaving(refused)
         views += leaving
@@ -84,17 +100,37 @@ class Cycle:
         # A crash before this line: the marks are read again, nothing was decided.
         ledger, events = await self._commit(plans, raised, ledger)
         # A crash after it: the account asks for the same status and the same hold.
-        if ledger.status == c.TRUE:
+        if ledger.status == c.TRUE and read is not None:
             self.cache.forget_gone_pods(pods)
-        told = Situation(prometheus, ledger)
+        await self._publish(plans, refused, events, Situation(prometheus, ledger))
+        return read is not None
+
+    async def _publish(
+        self,
+        plans: list[tuple[RunView, Plan]],
+        refused: list[Refused],
+        events: list[Event],
+        told: Situation,
+    ) -> None:
+        """Publish what was decided, and act on it, run by run."""
         for view, plan in plans:
             own = [event for event in events if event.run == view.ref]
             with _isolated(view.ref):
                 await self.publisher.publish_and_act(view, plan, told, own)
-        for one in refused if ledger.status == c.TRUE else ():
+        for one in refused if told.ledger.status == c.TRUE else ():
             with _isolated(gathering.reference(one.raw)):
                 await self.publisher.refuse(one)
         await self.publisher.finish()
+
+    async def _marks(
+        self, pods: Mapping[str, Pod]
+    ) -> tuple[dict[str, Mark], Condition] | None:
+        """Read the newest marks; None where even that which cannot fail has failed."""
+        try:
+            return await gathering.marks(self.settings.prometheus_url, pods)
+        except Exception:  # noqa: BLE001 - the cycle also releases, refuses and says
+            _log.exception("marks could not be read")
+            return None
 
     async def _miss_deleted(self) -> None:
         """Find the objects whose deletion no watch has told, from time to time."""

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import structlog
+
 from flopguard_operator import binding, finalrecord, naming, prometheus, sidecars
 from flopguard_operator import conditions as c
 from flopguard_operator.api import resolve
@@ -24,6 +26,16 @@ from flopguard_operator.observed import Job, Pod, Raw, at, text
 from flopguard_operator.policy.rules import PolicyError, governing
 from flopguard_operator.settling import RunView
 from flopguard_operator.workloads import job
+
+_UNJUDGED = Condition(
+    c.SPEC_VALID,
+    c.FALSE,
+    "SpecInvalid",
+    "The spec cannot be judged: this is a mistake in flopguard, and the operator's log "
+    "says which. A hold that the run has stays in force.",
+)
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,9 @@ def views(cache: Cache) -> tuple[list[RunView], list[Refused]]:
         except (SpecError, PolicyError) as error:
             condition = Condition(c.SPEC_VALID, c.FALSE, "SpecInvalid", str(error))
             refused.append(Refused(raw, condition, own))
+        except Exception:  # noqa: BLE001 - one run's spec must not stop the others
+            _log.exception("run cannot be judged", uid=uid)
+            refused.append(Refused(raw, _UNJUDGED, own))
     return ready, refused
 
 

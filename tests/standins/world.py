@@ -2,6 +2,8 @@
 
 import asyncio
 import copy
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,22 @@ class World:
         for raw in pods:
             self.cache.see_pod("DELETED" if gone else "MODIFIED", raw)
         asyncio.run(self.cycle.once())
+
+    def run(self, what: str, until: Callable[[], bool]) -> None:
+        """Run the loop itself until `what` is seen, for at most 10 seconds."""
+        asyncio.run(self._run(what, until))
+
+    async def _run(self, what: str, until: Callable[[], bool]) -> None:
+        self.cache.wake = asyncio.Event()  # the one before is of another event loop
+        self.cache.complete.set()
+        stop = asyncio.Event()
+        looping = asyncio.create_task(self.cycle.run(stop))
+        deadline = time.monotonic() + 10
+        while not until():
+            assert time.monotonic() < deadline, f"10 s without {what}"
+            await asyncio.sleep(0.01)
+        stop.set()
+        await looping
 
     def status(self) -> dict[str, Any]:
         """Return the run's status."""

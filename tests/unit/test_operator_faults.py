@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from flopguard_operator import binding, cycle, gathering, naming, settling
+from flopguard_operator.api import resolve
+from flopguard_operator.api.finetunerun import RunSpec
+from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.cache import Cache
 from flopguard_operator.ledger.entries import HoldReleased, HoldSet
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod, Raw
+from flopguard_operator.policy.terms import Terms
 from standins import objects
 from standins.world import World, spent
 
@@ -236,3 +240,46 @@ def test_a_refused_run_is_left_alone_while_the_ledger_is_away(world: World) -> N
     assert world.status()["state"] == "Held"
     (raw,) = world.cache.runs.values()
     assert raw["metadata"]["finalizers"] == [naming.HOLD_FINALIZER]
+
+
+def test_a_loop_that_reads_nothing_is_not_healthy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a cycle that did its work counts as one; the others do what they can."""
+
+    async def marks(*_: Any) -> Any:
+        message = "a bug"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(gathering, "marks", marks)
+    world.cache.see_pod("DELETED", spent(700, ended=True))
+    world.run("a status", lambda: "status" in world.cluster.calls)
+
+    assert world.cycle.ended_at == 0.0
+    assert world.condition("PrometheusAvailable")["status"] == "False"
+
+    monkeypatch.undo()
+    world.run("a whole cycle", lambda: world.cycle.ended_at > 0.0)
+    assert world.status()["flops"]["upper"] == "700"  # the pod was not forgotten
+
+
+def test_a_run_whose_spec_is_a_surprise_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused, and told so."""
+    other = objects.run("other", "run-0", budget={"maxFlops": "7"})
+    other["spec"]["workload"]["name"] = "elsewhere"
+    world.cache.see_run("ADDED", other)
+    judge = resolve.terms
+
+    def terms(spec: RunSpec, program: ProgramSpec | None) -> Terms:
+        if spec.workload.name == "elsewhere":
+            message = "a bug"
+            raise RuntimeError(message)
+        return judge(spec, program)
+
+    monkeypatch.setattr(resolve, "terms", terms)
+    world.once(spent(500))
+
+    assert world.condition_of("run-0", "SpecValid")["status"] == "False"
+    assert world.status_of("run-1")["flops"]["upper"] == "500"
