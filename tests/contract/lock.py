@@ -75,6 +75,12 @@ class Lock:
         options = ("--dry-run=server", "--type=merge", "-p", json.dumps(patch))
         return self.kubectl.run("patch", "job", job, *options)
 
+    def label_pod(self, name: str, value: str | None, *options: str) -> str:
+        """Ask for a pod's run label to be changed, or taken off, without doing it."""
+        patch = json.dumps({"metadata": {"labels": {self.label: value}}})
+        how = ("--dry-run=server", "--type=merge", "-p", patch, *options)
+        return self.kubectl.run("patch", "pod", name, *how)
+
     def wait_until_held(
         self, run: str, workload: str, seconds: float = LAG_SECONDS
     ) -> None:

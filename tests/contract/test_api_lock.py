@@ -140,6 +140,55 @@ def test_label_and_suspend_cannot_be_changed_at_once(lock: Lock) -> None:
     assert SENTENCE in refusal.value.stderr
 
 
+@pytest.fixture(scope="module")
+def counted(lock: Lock) -> Lock:
+    """Pod `metered` of run `free`, and pod `stranger` without that label."""
+    for name, labels in (("metered", {lock.label: "free"}), ("stranger", {"a": "b"})):
+        one = pod(labels)
+        one["metadata"]["name"] = name
+        lock.kubectl.apply(one)
+
+    def refused() -> bool:
+        try:
+            lock.label_pod("metered", None)
+        except KubectlError:
+            return True
+        return False
+
+    lock.kubectl.wait_for(refused, LAG_SECONDS, "the policy on the pods' labels")
+    return lock
+
+
+@pytest.mark.parametrize("value", [None, "", "sft"], ids=["off", "emptied", "changed"])
+@pytest.mark.parametrize("options", [(), ("--subresource=status",)], ids=["", "status"])
+def test_a_counted_pod_keeps_its_label(
+    counted: Lock, value: str | None, options: tuple[str, ...]
+) -> None:
+    """Held or not: without the label a running pod would drop out of the count."""
+    with pytest.raises(KubectlError) as refusal:
+        counted.label_pod("metered", value, *options)
+
+    assert f"the label {counted.label} stays on a pod" in refusal.value.stderr
+    assert "FineTuneRun free" in refusal.value.stderr
+
+
+def test_a_counted_pod_can_be_written_to_otherwise(counted: Lock) -> None:
+    """Controllers and kubelets do; the same label again is no change."""
+    assert "patched" in counted.label_pod("metered", "free")
+    run = counted.kubectl.run
+    assert "labeled" in run("label", "pod", "metered", "a=b", "--dry-run=server")
+    patch = '{"status": {"reason": "Tested"}}'
+    assert run("patch", "pod", "metered", "--subresource=status", "-p", patch)
+
+
+def test_a_pod_may_get_the_label_and_be_deleted(counted: Lock) -> None:
+    """Joining late is counted from then on; a stranger's labels are its own."""
+    assert "patched" in counted.label_pod("stranger", "free")
+    run = counted.kubectl.run
+    assert "labeled" in run("label", "pod", "stranger", "a-", "--dry-run=server")
+    assert "deleted" in run("delete", "pod", "metered", "--dry-run=server")
+
+
 @pytest.mark.parametrize("name", ["spare", "first", "other"])
 def test_other_jobs_start(lock: Lock, name: str) -> None:
     """Of a run that holds nothing, of one without a status, of no run at all."""
