@@ -101,9 +101,12 @@ class Books:
         if self._store is None:
             self._store = self.open_store()
         loaded = self._store.load()
-        self.accounts, self.held = {}, {}
+        accounts: dict[str, Account] = {}
+        held: dict[str, tuple[str, float]] = {}
         for entry in loaded.entries:
-            self._take(entry)
+            _take(entry, accounts, held)
+        # From here on nothing fails: the memory is never half of what was read.
+        self.accounts, self.held = accounts, held
         self.marks = {run: dict(marks) for run, marks in loaded.marks.items()}
         self.owner = {s: run for run, marks in self.marks.items() for s in marks}
         self.head, self.vkey = loaded.head, self._store.vkey
@@ -116,18 +119,9 @@ class Books:
             self._store = self.open_store()
         self.head = self._store.commit(events, marks, at)
         for event in events:
-            self._take(Entry(index=0, at=at, event=event))
+            _take(Entry(index=0, at=at, event=event), self.accounts, self.held)
         for run_uid, mark in marks:
             self.marks.setdefault(run_uid, {})[mark.stream] = mark
-
-    def _take(self, entry: Entry) -> None:
-        ref = entry.event.run
-        account = self.accounts.get(ref.uid, Account(ref))
-        self.accounts[ref.uid] = apply(account, entry.event)
-        if isinstance(entry.event, HoldSet):
-            since = datetime.fromisoformat(entry.at)
-            ago = (datetime.now(UTC) - since).total_seconds()
-            self.held[ref.uid] = (entry.at, time.monotonic() - max(0.0, ago))
 
     def account(self, ref: RunRef) -> Account:
         """Return a run's account; an empty one if the ledger does not know it."""
@@ -136,3 +130,16 @@ class Books:
     def of_run(self, run_uid: str) -> Mapping[str, Mark]:
         """Return the high-water marks of a run's streams."""
         return self.marks.get(run_uid, {})
+
+
+def _take(
+    entry: Entry, accounts: dict[str, Account], held: dict[str, tuple[str, float]]
+) -> None:
+    """Fold an entry into the accounts and, of a hold, keep when it was set."""
+    ref = entry.event.run
+    account = accounts.get(ref.uid, Account(ref))
+    accounts[ref.uid] = apply(account, entry.event)
+    if isinstance(entry.event, HoldSet):
+        since = datetime.fromisoformat(entry.at)
+        ago = (datetime.now(UTC) - since).total_seconds()
+        held[ref.uid] = (entry.at, time.monotonic() - max(0.0, ago))

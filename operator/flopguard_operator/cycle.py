@@ -120,7 +120,7 @@ class Cycle:
         for one in refused if told.ledger.status == c.TRUE else ():
             with _isolated(gathering.reference(one.raw)):
                 await self.publisher.refuse(one)
-        await self.publisher.finish()
+        await self.publisher.finish(told.ledger)
 
     async def _marks(
         self, pods: Mapping[str, Pod]

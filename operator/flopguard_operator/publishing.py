@@ -117,10 +117,14 @@ class Publisher:
         if await acting.publish(self.cluster, raw, wanted) and not held:
             await acting.keep_finalizer(self.cluster, raw, held=False)
 
-    async def finish(self) -> None:
-        """Publish the programs and the metrics; forget the runs that are gone."""
+    async def finish(self, ledger: Condition) -> None:
+        """Publish the programs and the metrics; forget the runs that are gone.
+
+        Without the ledger no program: its total would be the sum of nothing.
+        """
         for raw in list(self.cache.programs.values()):
-            await self._publish_program(raw)
+            if ledger.status == c.TRUE:
+                await self._publish_program(raw)
         for memory in (self._samples, self._history, self._due, self._unseen):
             for uid in memory.keys() - self.cache.runs.keys():
                 del memory[uid]
@@ -129,15 +133,16 @@ class Publisher:
 
     async def _publish_program(self, raw: Raw) -> None:
         name = raw["metadata"]["name"]
+        generation = int(at(raw, "metadata", "generation") or 0)
         try:
+            runs = programs.members(name, self.books.accounts)
             spec = read(ProgramSpec, at(raw, "spec") or {}, "spec")
+            wanted = programs.status(spec, runs, generation)
+            await acting.publish_program(self.cluster, raw, wanted)
         except SpecError as error:
             _log.warning("program cannot be read", program=name, why=str(error))
-            return
-        generation = int(at(raw, "metadata", "generation") or 0)
-        runs = programs.members(name, self.books.accounts)
-        wanted = programs.status(spec, runs, generation)
-        await acting.publish_program(self.cluster, raw, wanted)
+        except Exception:  # noqa: BLE001 - one program must not stop the others
+            _log.exception("program failed", program=name)
 
     async def _say_only(self, raw: Raw, generation: int, now: Situation) -> None:
         """Change the two conditions that do not come from the ledger."""

@@ -1,18 +1,29 @@
 """What goes wrong around the loop: with one run, with what is read, with the ledger."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flopguard_operator import binding, cycle, gathering, naming, settling
+from flopguard_operator import (
+    binding,
+    cycle,
+    gathering,
+    naming,
+    programs,
+    settling,
+)
 from flopguard_operator.api import resolve
 from flopguard_operator.api.finetunerun import RunSpec
 from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.cache import Cache
-from flopguard_operator.ledger.entries import HoldReleased, HoldSet
+from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.entries import Entry, HoldReleased, HoldSet
+from flopguard_operator.ledger.errors import LedgerUnavailableError
+from flopguard_operator.ledger.note import Head
+from flopguard_operator.ledger.store import Loaded, SqliteStore
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod, Raw
 from flopguard_operator.policy.terms import Terms
@@ -242,27 +253,6 @@ def test_a_refused_run_is_left_alone_while_the_ledger_is_away(world: World) -> N
     assert raw["metadata"]["finalizers"] == [naming.HOLD_FINALIZER]
 
 
-def test_a_loop_that_reads_nothing_is_not_healthy(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only a cycle that did its work counts as one; the others do what they can."""
-
-    async def marks(*_: Any) -> Any:
-        message = "a bug"
-        raise RuntimeError(message)
-
-    monkeypatch.setattr(gathering, "marks", marks)
-    world.cache.see_pod("DELETED", spent(700, ended=True))
-    world.run("a status", lambda: "status" in world.cluster.calls)
-
-    assert world.cycle.ended_at == 0.0
-    assert world.condition("PrometheusAvailable")["status"] == "False"
-
-    monkeypatch.undo()
-    world.run("a whole cycle", lambda: world.cycle.ended_at > 0.0)
-    assert world.status()["flops"]["upper"] == "700"  # the pod was not forgotten
-
-
 def test_a_run_whose_spec_is_a_surprise_stops_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,3 +273,68 @@ def test_a_run_whose_spec_is_a_surprise_stops_no_other(
 
     assert world.condition_of("run-0", "SpecValid")["status"] == "False"
     assert world.status_of("run-1")["flops"]["upper"] == "500"
+
+
+def test_an_unreadable_ledger_leaves_a_programs_total_alone(world: World) -> None:
+    """An operator that starts on a full disk would make it zero."""
+    world.cache.see_program("ADDED", objects.program())
+    world.once()
+    assert world.cluster.calls.count("program support-bot") == 1
+
+    world.start()
+    world.fails = True
+    world.once()
+
+    assert world.cluster.calls.count("program support-bot") == 1
+
+
+def test_a_program_that_cannot_be_judged_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong with one program, the next one is published."""
+    world.cache.see_program("ADDED", objects.program("broken", "program-0"))
+    world.cache.see_program("ADDED", objects.program())
+    add_up = programs.members
+
+    def members(name: str, accounts: Mapping[str, Account]) -> list[Account]:
+        if name == "broken":
+            message = "a bug"
+            raise RuntimeError(message)
+        return add_up(name, accounts)
+
+    monkeypatch.setattr(programs, "members", members)
+    world.once()
+
+    assert "program support-bot" in world.cluster.calls
+
+
+def test_a_ledger_that_breaks_off_leaves_the_memory_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was known before is still known, not half of it."""
+    world.once(spent(1000, ended=True), gone=True)
+    known = dict(world.books.accounts)
+    load = SqliteStore.load
+
+    def broken(store: SqliteStore) -> Loaded:
+        loaded = load(store)
+        known_then = list(loaded.entries)
+
+        def entries() -> Iterator[Entry]:
+            yield known_then[0]
+            message = "the disk fails: look at the ledger's volume"
+            raise LedgerUnavailableError(message)
+
+        return replace(loaded, entries=entries())
+
+    def full(*_: Any) -> Head:
+        message = "the disk is full: make room on the ledger's volume"
+        raise LedgerUnavailableError(message)
+
+    monkeypatch.setattr(SqliteStore, "commit", full)
+    world.once(spent(1100, ended=True), gone=True)  # now the memory is in doubt
+    monkeypatch.setattr(SqliteStore, "load", broken)
+    world.once()
+
+    assert world.books.accounts == known
+    assert world.status()["holds"]
