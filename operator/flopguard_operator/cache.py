@@ -95,8 +95,10 @@ class Cache:
         seen = pod(raw, gone=kind == "DELETED")
         if not seen.run_label:
             return  # not injected, whoever sent it
+        before = self.pods.get(seen.uid)
         self.pods[seen.uid] = seen
-        if seen.gone or seen.ended:
+        # Each of the three once, however often a pod that has ended is written to.
+        if _ends(seen) - _ends(before):
             self.wake.set()
 
     def owners(self) -> set[str]:
@@ -126,6 +128,13 @@ class Cache:
         for uid, seen in settled.items():
             if seen.gone and self.pods.get(uid) is seen:
                 del self.pods[uid]
+
+
+def _ends(seen: Pod | None) -> set[str]:
+    if seen is None:
+        return set()
+    ends = {"ended": seen.ended, "over": seen.over, "gone": seen.gone}
+    return {name for name, reached in ends.items() if reached}
 
 
 def _uid(raw: Raw | None) -> str:

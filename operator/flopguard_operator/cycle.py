@@ -30,6 +30,7 @@ from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView
 
 LISTING_SECONDS = 15.0
+LEAST_SECONDS = 1.0  # between two cycles
 COMPARE_SECONDS, WAITING_SECONDS = 300.0, 30.0  # the second while a hold is unproven
 UNREAD = Condition(
     c.PROMETHEUS_AVAILABLE,
@@ -74,9 +75,18 @@ class Cycle:
             await self._pause(stop, self.settings.cycle_seconds)
 
     async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
-        """Wait for the next cycle, for something to look at, or for the end."""
+        """Wait for the next cycle, for something to look at, or for the end.
+
+        However often something is to be looked at, there is a pause: what happens in it
+        is looked at together, and nobody keeps the loop and the ledger busy.
+        """
+        least = min(LEAST_SECONDS, seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), least)
         waits = [asyncio.ensure_future(e.wait()) for e in (stop, self.cache.wake)]
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            waits, timeout=seconds - least, return_when=asyncio.FIRST_COMPLETED
+        )
         for one in waits:
             one.cancel()
 
