@@ -174,6 +174,7 @@ def unmetered(view: RunView, owner: Mapping[str, str]) -> Unmetered:
         pod
         for pod in active
         if pod.injected
+        and not pod.not_injected  # a container of our name alone is no meter
         and pod.job_name == view.job.name
         and owner.get(pod.uid, view.ref.uid) == view.ref.uid
     ]
