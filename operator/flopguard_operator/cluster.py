@@ -293,6 +293,11 @@ class Cluster:
             for raw in self._listed(*kind, _headers={"Accept": METADATA_ONLY})
         }
 
+    @_translated
+    def all_runs(self) -> list[Raw]:
+        """Return the raw FineTuneRuns of the cluster."""
+        return list(self._listed(naming.GROUP, naming.VERSION, naming.RUN_PLURAL))
+
     def _listed(self, *kind: str, **options: Any) -> Iterator[Raw]:
         """Yield the raw objects of a kind, page by page; never a typed model of one."""
         after: str | None = None
@@ -300,6 +305,9 @@ class Cluster:
             page = self._custom.list_cluster_custom_object(
                 *kind, limit=PAGE, _continue=after, _request_timeout=SECONDS, **options
             )
+            if at(page, "items") is None:  # an empty list would forget all there is
+                message = "no list of objects"
+                raise ValueError(message)
             yield from items(page, "items")
             after = text(page, "metadata", "continue")
 

@@ -3,10 +3,11 @@
 import asyncio
 import base64
 import contextlib
+import functools
 import os
 import signal
 import time
-from pathlib import Path
+from collections.abc import Iterable
 
 import structlog
 from aiohttp import web
@@ -18,9 +19,9 @@ from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.cycle import Cycle
 from flopguard_operator.ledger import keys
-from flopguard_operator.ledger.errors import LedgerError
+from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.ledger.store import SqliteStore
-from flopguard_operator.observed import at, text
+from flopguard_operator.observed import Raw, at, text
 from flopguard_operator.publishing import Publisher
 from flopguard_operator.settings import Settings
 
@@ -51,18 +52,57 @@ def signing_key(cluster: Cluster, settings: Settings) -> keys.SigningKey:
     if KEY_NAME not in data:
         message = f"Secret {namespace}/{name} has no {KEY_NAME}: restore the ledger key"
         raise LedgerError(message)
-    return keys.from_pem(origin, base64.b64decode(data[KEY_NAME]))
+    pem = _decoded(data[KEY_NAME], f"{KEY_NAME} of Secret {namespace}/{name}")
+    return keys.from_pem(origin, pem)
 
 
-def newest_known(cache: Cache) -> tuple[int, bytes] | None:
-    """Return size and root of the newest head that a run's status shows."""
+def newest_known(runs: Iterable[Raw]) -> tuple[int, bytes] | None:
+    """Return size and root of the newest head that a run's status shows.
+
+    Raises:
+        LedgerError: a status shows a head that is none; only the operator may write it.
+    """
     heads = []
-    for raw in cache.runs.values():
+    for raw in runs:
         size = at(raw, "status", "ledger", "size")
         root = text(raw, "status", "ledger", "rootHash")
-        if isinstance(size, int) and root:
-            heads.append((size, base64.b64decode(root)))
+        if type(size) is int and root:
+            name = "/".join(text(raw, "metadata", key) for key in ("namespace", "name"))
+            where = f"status.ledger.rootHash of FineTuneRun {name}"
+            heads.append((size, _decoded(root, where)))
     return max(heads, default=None)
+
+
+def _decoded(encoded: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError as error:  # binascii.Error is one, and so is what is not ASCII
+        message = f"{where} is not base64: restore it"
+        raise LedgerError(message) from error
+
+
+def open_ledger(
+    settings: Settings, key: keys.SigningKey, cluster: Cluster
+) -> SqliteStore:
+    """Open the ledger, unless it is older than what some run's status shows.
+
+    The API server is asked live: a cache that is not complete would let an old copy
+    of the file pass. Runs on the ledger's thread.
+
+    Raises:
+        LedgerError: the file is not this ledger, was changed, or is older than known.
+        LedgerUnavailableError: the API server or the file cannot be read now.
+    """
+    try:
+        known = newest_known(cluster.all_runs())
+        settings.ledger.parent.mkdir(parents=True, exist_ok=True)
+    except ClusterError as error:
+        message = f"the runs, which show how far it went, cannot be read: {error}"
+        raise LedgerUnavailableError(message) from error
+    except OSError as error:
+        message = f"the folder of {settings.ledger} cannot be made: {error.strerror}"
+        raise LedgerUnavailableError(message) from error
+    return SqliteStore(settings.ledger, key, known)
 
 
 def _application(cycle: Cycle) -> web.Application:
@@ -113,11 +153,7 @@ async def operate(settings: Settings) -> None:
     key = await asyncio.to_thread(signing_key, cluster, settings)
     cache = Cache()
 
-    def open_store() -> SqliteStore:
-        Path(settings.ledger).parent.mkdir(parents=True, exist_ok=True)
-        return SqliteStore(settings.ledger, key, newest_known(cache))
-
-    books = Books(open_store)
+    books = Books(functools.partial(open_ledger, settings, key, cluster))
     publisher = Publisher(settings, cache, cluster, books, metrics.Collector())
     cycle = Cycle(settings, cache, cluster, books, publisher)
     cycle.ended_at = time.monotonic()
