@@ -165,5 +165,7 @@ def test_many_claims_are_looked_up_as_one_is_decided(
 ) -> None:
     """The short cut gives the answer of going through all runs."""
     a_pod = pod(job=job, run=label)
+    for number, one in enumerate(runs):  # a name may be given anew, a UID never
+        one["metadata"]["uid"] = f"uid-{number}"
 
     assert Claims(runs).of_pod(a_pod) == claim(a_pod, runs).run
