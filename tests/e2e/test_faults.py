@@ -102,7 +102,7 @@ def test_a_killed_operator_loses_nothing_and_holds_once(
     """One run was held before, one is to be held while nobody is there to do it."""
     log = nodeside.keep_log(state, started.wait_for_pod("running"))
     started.wait_for_state("spent", "Held")
-    spent, job = started.status("spent"), started.workload("spent")
+    spent, job = started.status("spent"), started.quiet_workload("spent")
     before = started.wait_for_flops("running")
     inside = product.within(release.NAMESPACE)
     pod = inside.get_json("pod", release.OPERATOR_POD)

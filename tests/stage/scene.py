@@ -8,8 +8,7 @@ from typing import Any
 from cluster.kubectl import Kubectl, KubectlError
 from stage import training
 
-STARTED_SECONDS = 60.0
-REACHED_SECONDS = 60.0
+REACHED_SECONDS = 120.0  # a pod that imports torch takes ten, eight on two cores more
 POLL_SECONDS = 0.5  # a kubectl costs as much of a core as a trainer
 GRACE_SECONDS = 2  # the kubelet gives the sidecar another two
 
@@ -57,6 +56,19 @@ class Scene:
     def workload(self, name: str) -> Object:
         """Return the Job as it is now."""
         return self.kubectl.get_json("job", name)
+
+    def quiet_workload(self, name: str) -> Object:
+        """Return a suspended Job once its controller has nothing left to do with it."""
+
+        def quiet() -> Object | None:
+            job = self.workload(name)
+            busy = [job["status"].get(k) for k in ("active", "ready", "terminating")]
+            counting = any(job["status"].get("uncountedTerminatedPods", {}).values())
+            left = self.kubectl.exists("pods", "-l", _of_job(name))
+            return None if any(busy) or counting or left else job
+
+        found: Object = self.wait(quiet, f"Job {name} without a pod", name)
+        return found
 
     def pods(self, name: str) -> list[Object]:
         """Return the pods of a Job that are not being deleted, oldest first."""
@@ -107,7 +119,7 @@ class Scene:
             )
 
         what = f"a pod of Job {name} that trains"
-        found: Object = self.wait(running, what, name, STARTED_SECONDS)
+        found: Object = self.wait(running, what, name)
         return found
 
     def wait_for_flops(self, name: str, more_than: int = 0) -> int:
@@ -147,7 +159,12 @@ class Scene:
     def _shown(self, name: str) -> Object:
         if not name or not self.kubectl.exists("ftr", name):
             return {}
-        return {"run": self.status(name), "pods": self.pods_left(name).split()}
+        tail = ("logs", "-l", _of_job(name), "--all-containers", "--tail=5", "--prefix")
+        return {
+            "run": self.status(name),
+            "pods": self.pods_left(name).split(),
+            "logs": self.kubectl.run(*tail).splitlines(),
+        }
 
 
 def uid(thing: Object) -> str:
