@@ -40,7 +40,16 @@ PAGE_BYTES = 2 * SLOT_BYTES
 _MAGIC = b"FLOPGRD\x01"
 _HEADER = struct.Struct("<8sQ16sQQ")
 _NONCE = re.compile(r"[0-9a-f]{32}")
-_COUNTER_BYTES = 16
+_COUNTER = struct.Struct("<QQ")  # low half, high half
+_COUNTER_BYTES = _COUNTER.size
+_LOW_HALF = 2**64 - 1
+_PLACES = {  # of a counter within its section
+    category: {
+        numeric_format: (row * len(FORMATS) + column) * _COUNTER_BYTES
+        for column, numeric_format in enumerate(FORMATS)
+    }
+    for row, category in enumerate(CATEGORIES)
+}
 _SECTION_BYTES = len(CATEGORIES) * len(FORMATS) * _COUNTER_BYTES
 _DONE_AT = 64
 _BEGUN_AT = _DONE_AT + _SECTION_BYTES
@@ -100,7 +109,7 @@ def encode_slot(page: Page) -> bytes:
         _HEADER.pack_into(slot, 0, _MAGIC, page.generation, nonce, page.steps, flags)
         _put_counters(slot, _DONE_AT, page.done)
         _put_counters(slot, _BEGUN_AT, page.begun)
-    except (ValueError, OverflowError, struct.error) as error:
+    except (KeyError, ValueError, struct.error) as error:
         msg = f"the values do not fit into a page: {error}"
         raise PageError(msg) from error
     _CRC.pack_into(slot, _CRC_AT, binascii.crc32(memoryview(slot)[:_CRC_AT]))
@@ -151,13 +160,12 @@ def _nonce_bytes(nonce: str) -> bytes:
 
 def _put_counters(slot: bytearray, start: int, counters: Counters) -> None:
     for category, by_format in counters.items():
-        row = start + CATEGORIES.index(category) * len(FORMATS) * _COUNTER_BYTES
-        for numeric_format, flops in by_format.items():
-            if flops:
-                at = row + FORMATS.index(numeric_format) * _COUNTER_BYTES
-                slot[at : at + _COUNTER_BYTES] = flops.to_bytes(
-                    _COUNTER_BYTES, "little"
-                )
+        places = _PLACES[category]
+        if any(by_format.values()):  # most rows are zero, and this runs at every write
+            for numeric_format, flops in by_format.items():
+                if flops:
+                    at = start + places[numeric_format]
+                    _COUNTER.pack_into(slot, at, flops & _LOW_HALF, flops >> 64)
 
 
 def _get_counters(slot: bytes, start: int) -> Counters:
