@@ -1,4 +1,4 @@
-"""Page files for tests, written by the real page format as the hook writes them."""
+"""Page files for tests, written as the hook writes them, and what a scan finds."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from flopguard_hook.page import SLOT_BYTES, Page, encode_slot
+from flopguard_sidecar import meter
+from flopguard_sidecar.folder import Scan
 
 NONCE = "0123456789abcdef0123456789abcdef"
 
@@ -53,3 +55,8 @@ def put(folder: Path, written: Page, facts: str | None = None) -> Path:
     if facts is not None:
         path.with_suffix(".json").write_text(facts)
     return path
+
+
+def flops(scan: Scan) -> int:
+    """Return the forward FLOPs of a scan."""
+    return meter.total(scan.pages).done["forward"]

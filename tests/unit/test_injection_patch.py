@@ -1,53 +1,10 @@
 """What injection makes of a pod: pod in, JSON patch, pod out."""
 
-import copy
-import json
-from typing import Any
-
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from flopguard_operator import injection
-from flopguard_operator.injected import Images
-
-Raw = dict[str, Any]
-IMAGES = Images("registry.example/flopguard-sidecar:0.1.0")
-
-
-def apply(operations: list[Raw], document: Raw) -> Raw:
-    """Apply `add` operations as RFC 6902 section 4.1 says; anything else fails."""
-    document = copy.deepcopy(document)
-    for operation in operations:
-        assert operation["op"] == "add", operation
-        *path, last = [
-            part.replace("~1", "/").replace("~0", "~")
-            for part in operation["path"].split("/")[1:]
-        ]
-        parent: Any = document
-        for part in path:
-            parent = parent[int(part)] if isinstance(parent, list) else parent[part]
-        if not isinstance(parent, list):
-            parent[last] = operation["value"]
-        else:
-            index = len(parent) if last == "-" else int(last)
-            assert index <= len(parent), operation
-            parent.insert(index, operation["value"])
-    return document
-
-
-def patched(pod: Raw, **metering: str) -> Raw:
-    """Return `pod` as injection makes it for run `support-sft`."""
-    operations = injection.patch(pod, "support-sft", metering, IMAGES)
-    assert not isinstance(operations, injection.NotInjected), operations
-    return apply(json.loads(json.dumps(operations)), pod)
-
-
-def trainer(**fields: Any) -> Raw:
-    """Return a pod of one container `trainer` with these fields."""
-    container = {"name": "trainer", "image": "t", **fields}
-    return {"metadata": {}, "spec": {"containers": [container]}}
+from standins.patches import IMAGES, Raw, patched, trainer
 
 
 def env_of(pod: Raw, index: int = 0) -> list[str]:
@@ -188,7 +145,9 @@ def test_a_full_pod_keeps_everything_and_order() -> None:
 
 
 HOOK = "/flopguard/hook/bootstrap"
+
 PAGES = "FLOPGUARD_DIR=/flopguard/pages"
+
 ENVIRONMENTS: dict[str, tuple[Raw, list[str]]] = {
     "a container without env": ({}, [PAGES, f"PYTHONPATH={HOOK}"]),
     "null env is no env": ({"env": None}, [PAGES, f"PYTHONPATH={HOOK}"]),
@@ -292,183 +251,3 @@ def test_an_injected_pod_is_left_alone() -> None:
     once = patched(yaml.safe_load(FULL[0]))
 
     assert injection.patch(once, "support-sft", {}, IMAGES) == []
-
-
-def test_a_template_that_brings_the_sidecar_only_gets_the_label() -> None:
-    """A training runtime may contain hook and sidecar already."""
-    once = patched(trainer())
-    once["metadata"] = {}
-
-    operations = injection.patch(once, "support-sft", {}, IMAGES)
-
-    assert not isinstance(operations, injection.NotInjected)
-    assert {o["path"] for o in operations} == {
-        "/metadata/labels",
-        "/metadata/labels/flopguard.dev~1run",
-    }
-
-
-def _changed(pod: Raw, **fields: Any) -> Raw:
-    """Return an injected pod whose sidecar has other fields."""
-    (install, sidecar) = pod["spec"]["initContainers"]
-    containers = [install, {**sidecar, **fields}]
-    return pod | {"spec": {**pod["spec"], "initContainers": containers}}
-
-
-def _disarmed(pod: Raw, field: str) -> Raw:
-    """Return an injected pod whose trainer lacks a field."""
-    (container,) = pod["spec"]["containers"]
-    less = {key: value for key, value in container.items() if key != field}
-    return pod | {"spec": {**pod["spec"], "containers": [less]}}
-
-
-ONCE = patched(trainer())
-FAKES: dict[str, Raw] = {
-    "another image": _changed(ONCE, image="evil.example/flopguard-sidecar:0.1.0"),
-    "our image with another command": _changed(ONCE, command=["sleep"]),
-    "our image with other arguments": _changed(ONCE, args=["read", "/"]),
-    "our image without its variables": _changed(ONCE, env=[]),
-    "the UID of another pod": _changed(
-        ONCE,
-        env=[
-            {"name": "FLOPGUARD_DIR", "value": "/flopguard/pages"},
-            {"name": "FLOPGUARD_POD_UID", "value": "another's"},
-        ],
-    ),
-    "no volume on the sidecar": _changed(ONCE, volumeMounts=[]),
-    "part of the volume on the sidecar": _changed(
-        ONCE,
-        volumeMounts=[{"name": "flopguard", "mountPath": "/flopguard", "subPath": "x"}],
-    ),
-    "a volume that is not the pod's own": ONCE
-    | {
-        "spec": {
-            **ONCE["spec"],
-            "volumes": [{"name": "flopguard", "hostPath": {"path": "/"}}],
-        }
-    },
-    "an init container that ends at once": _changed(ONCE, restartPolicy=None),
-    "a trainer without the variables": _disarmed(ONCE, "env"),
-    "a trainer without the volume": _disarmed(ONCE, "volumeMounts"),
-}
-
-
-@pytest.mark.parametrize("fake", FAKES.values(), ids=FAKES)
-def test_what_only_looks_injected_is_told(fake: Raw) -> None:
-    """A container of our name that shows what it likes must not pass for a meter."""
-    result = injection.patch(fake, "support-sft", {}, IMAGES)
-
-    assert isinstance(result, injection.NotInjected)
-    assert "rename it" in result.reason
-
-
-def test_what_other_webhooks_add_leaves_a_pod_injected() -> None:
-    """They may come after us, add to every container, and have us called again."""
-    once = patched(trainer())
-    for container in (*once["spec"]["initContainers"], *once["spec"]["containers"]):
-        container.setdefault("env", []).append({"name": "PROXY", "value": "p"})
-        container["imagePullPolicy"] = "Always"
-    path = next(
-        entry
-        for entry in once["spec"]["containers"][0]["env"]
-        if entry["name"] == "PYTHONPATH"
-    )
-    path["value"] = f"/agent:{path['value']}"
-
-    assert injection.patch(once, "support-sft", {}, IMAGES) == []
-
-
-NAMES = st.sampled_from(["PYTHONPATH", "FLOPGUARD_DIR", "A", "B"])
-CONTAINERS = st.fixed_dictionaries(
-    {"name": st.sampled_from(["trainer", "proxy", "x"])},
-    optional={
-        "env": st.none()
-        | st.lists(
-            st.fixed_dictionaries(
-                {"name": NAMES},
-                optional={
-                    "value": st.sampled_from(["", "/a", "/flopguard/pages"]),
-                    "valueFrom": st.just({"fieldRef": {"fieldPath": "spec.nodeName"}}),
-                },
-            ),
-            max_size=4,
-        ),
-        "envFrom": st.just([{"secretRef": {"name": "s"}}]),
-        "ports": st.lists(
-            st.fixed_dictionaries({"containerPort": st.sampled_from([80, 9464])}),
-            max_size=2,
-        ),
-        "volumeMounts": st.lists(
-            st.fixed_dictionaries(
-                {
-                    "name": st.just("v"),
-                    "mountPath": st.sampled_from(["/v", "/flopguard"]),
-                }
-            ),
-            max_size=2,
-        ),
-    },
-)
-PODS = st.fixed_dictionaries(
-    {
-        "spec": st.fixed_dictionaries(
-            {"containers": st.lists(CONTAINERS, min_size=1, max_size=3)},
-            optional={
-                "initContainers": st.none() | st.lists(CONTAINERS, max_size=2),
-                "volumes": st.lists(st.just({"name": "v"}), max_size=1),
-                "hostNetwork": st.booleans(),
-            },
-        ),
-        "metadata": st.fixed_dictionaries(
-            {},
-            optional={
-                "labels": st.none() | st.just({"a/b~c": "d"}),
-                "annotations": st.none() | st.just({"team": "ml"}),
-            },
-        ),
-    },
-)
-RUN: Raw = {
-    "metadata": {"name": "r", "creationTimestamp": "2026-11-01T00:00:00Z"},
-    "spec": {"workload": {"apiVersion": "batch/v1", "kind": "Job", "name": "j"}},
-}
-
-
-@given(PODS, st.sampled_from(["", "trainer", "absent"]))
-def test_injecting_twice_is_injecting_once(pod: Raw, container: str) -> None:
-    """Any pod, injected or refused, gets nothing more the second time."""
-    labels = {"batch.kubernetes.io/job-name": "j"}
-    metadata = pod["metadata"]
-    pod = pod | {
-        "metadata": metadata | {"labels": (metadata.get("labels") or {}) | labels}
-    }
-    metering = {"container": container} if container else {}
-    run = RUN | {"spec": {**RUN["spec"], "metering": metering}}
-
-    once = apply(injection.admit(pod, [run], IMAGES), pod)
-
-    assert injection.admit(once, [run], IMAGES) == []
-    assert once != pod
-
-
-@given(PODS)
-def test_nothing_of_the_users_is_lost(pod: Raw) -> None:
-    """With what injection added taken away, the pod is what it was."""
-    operations = injection.patch(pod, "r", {}, IMAGES)
-    if isinstance(operations, injection.NotInjected):
-        return
-    after = apply(operations, pod)
-
-    spec, was = after["spec"], pod["spec"]
-    assert spec["initContainers"][2:] == (was.get("initContainers") or [])
-    assert spec["volumes"][:-1] == was.get("volumes", [])
-    for container, old in zip(spec["containers"], was["containers"], strict=True):
-        assert container["volumeMounts"][:-1] == old.get("volumeMounts", [])
-        kept = [e for e in container["env"] if e["name"] not in _ours(old)]
-        theirs = [e for e in old.get("env") or [] if e["name"] != "PYTHONPATH"]
-        assert kept == theirs
-
-
-def _ours(container: Raw) -> set[str]:
-    had = {e["name"] for e in container.get("env") or []}
-    return {"PYTHONPATH"} | ({"FLOPGUARD_DIR"} - had)
