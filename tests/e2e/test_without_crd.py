@@ -28,11 +28,11 @@ def without_crd(product: Kubectl) -> Iterator[Kubectl]:
     if strangers:
         pytest.skip(f"the runs of {strangers} on the given cluster would be deleted")
     if spaces:
-        product.run("delete", "namespace", *spaces)
+        product.run("delete", "namespace", *spaces, "--wait=false")
     product.run("delete", "crd", CRD, "--wait=false")
     try:
         product.wait_for(
-            lambda: not product.exists("crd", CRD), 60, f"the end of CRD {CRD}"
+            lambda: not product.exists("crd", CRD), 120, f"the end of CRD {CRD}"
         )
         yield product
     finally:
