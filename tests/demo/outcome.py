@@ -6,20 +6,11 @@ from typing import Any
 
 from flopguard_operator.ledger.accounts import Account, totals
 from flopguard_operator.ledger.entries import Crossing, Entry, HoldSet
-from truth.closed_formula import Llama, Training, llama_step_flops
+from truth.closed_formula import SMOLLM2, Training, llama_step_flops
 
-# SmolLM2-135M (its config.json) and the defaults of examples/smollm2-lora/train.py.
-MODEL = Llama(
-    hidden=576,
-    layers=30,
-    heads=9,
-    kv_heads=3,
-    head_dim=64,
-    ffn=1536,
-    vocabulary=49152,
-)
+# The defaults of examples/smollm2-lora/train.py.
 TRAINING = Training(batch=2, length=64, rank=8)
-STEP_FLOPS = sum(llama_step_flops(MODEL, TRAINING).values())
+STEP_FLOPS = sum(llama_step_flops(SMOLLM2, TRAINING).values())
 
 
 @dataclass(frozen=True)

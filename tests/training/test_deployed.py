@@ -11,6 +11,7 @@ import pytest
 
 from training.deployment import ROOT, Deployment, Run, total
 from truth.closed_formula import (
+    SMOLLM2,
     Llama,
     Training,
     llama_step_flops,
@@ -24,15 +25,6 @@ PROGRAMS = Path(__file__).parent / "programs.py"
 
 TINY = Llama(
     hidden=48, layers=3, heads=4, kv_heads=2, head_dim=16, ffn=80, vocabulary=96
-)
-SMOLLM2 = Llama(
-    hidden=576,
-    layers=30,
-    heads=9,
-    kv_heads=3,
-    head_dim=64,
-    ffn=1536,
-    vocabulary=49152,
 )
 
 SHORT = [str(TRAINER), "--steps", "6"]

@@ -49,6 +49,17 @@ class Llama:
         return self.layers * block + self.hidden + embeddings
 
 
+SMOLLM2 = Llama(
+    hidden=576,
+    layers=30,
+    heads=9,
+    kv_heads=3,
+    head_dim=64,
+    ffn=1536,
+    vocabulary=49152,
+)  # SmolLM2-135M, by its config.json
+
+
 @dataclass(frozen=True)
 class Training:
     """How the model is trained: the options of the example script."""
