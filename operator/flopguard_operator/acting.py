@@ -23,7 +23,7 @@ from flopguard_operator.ledger.entries import (
     HoldReleased,
     HoldSet,
 )
-from flopguard_operator.observed import Job, Raw, at, text
+from flopguard_operator.observed import Job, Raw, at
 from flopguard_operator.policy.verdict import HOLD
 from flopguard_operator.settling import Plan, RunView
 from flopguard_operator.workloads import job as jobs
@@ -81,9 +81,8 @@ async def keep_finalizer(cluster: Cluster, raw: Raw, *, held: bool) -> None:
         wanted.append(naming.HOLD_FINALIZER)  # none can be added once deletion began
     if sorted(wanted) != sorted(present):
         ref = raw["metadata"]
-        # With the version that was seen: a finalizer added meanwhile must not be lost.
-        version = text(ref, "resourceVersion")
-        where = (ref["namespace"], ref["name"], version)
+        # With those that were seen: a finalizer added meanwhile must not be lost.
+        where = (ref["namespace"], ref["name"], present)
         await call("finalizers", cluster.set_finalizers, *where, wanted)
 
 

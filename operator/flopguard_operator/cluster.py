@@ -180,18 +180,25 @@ class Cluster:
 
     @_translated
     def set_finalizers(
-        self, namespace: str, name: str, version: str, finalizers: list[str]
+        self, namespace: str, name: str, present: list[str], wanted: list[str]
     ) -> None:
-        """Replace the finalizers of a run, if it is still of this resourceVersion."""
+        """Replace the finalizers of a run, if they are still the `present` ones.
+
+        Not by resourceVersion: our own status writes would outrun what was seen of it.
+        """
+        path = "/metadata/finalizers"
         self._custom.patch_namespaced_custom_object(
             naming.GROUP,
             naming.VERSION,
             namespace,
             naming.RUN_PLURAL,
             name,
-            {"metadata": {"finalizers": finalizers, "resourceVersion": version}},
+            [
+                {"op": "test", "path": path, "value": present or None},
+                {"op": "add", "path": path, "value": wanted},
+            ],
             field_manager=naming.MANAGER,
-            _content_type=MERGE_PATCH,
+            _content_type="application/json-patch+json",
             _request_timeout=SECONDS,
         )
 

@@ -157,10 +157,13 @@ class StandInCluster:
         self.calls.append(f"program {name}")
 
     def set_finalizers(
-        self, _namespace: str, name: str, _version: str, finalizers: list[str]
+        self, _namespace: str, name: str, present: list[str], finalizers: list[str]
     ) -> None:
-        """Replace the cached run's finalizers."""
-        self._run(name)["metadata"]["finalizers"] = finalizers
+        """Replace the cached run's finalizers, if they are the `present` ones."""
+        metadata = self._run(name)["metadata"]
+        if metadata.get("finalizers", []) != present:
+            raise ClusterError(422, "the finalizers are others by now")
+        metadata["finalizers"] = finalizers
         self.calls.append(f"finalizers {','.join(finalizers)}")
 
     def patch_job(self, namespace: str, name: str, patch: Raw) -> None:
