@@ -9,6 +9,7 @@ from types import CodeType, FunctionType
 from typing import Any, Iterator
 
 import torch
+
 from flopguard_hook.dispatch import Meter
 
 
