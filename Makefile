@@ -73,7 +73,7 @@ $(VENV)/.installed: pyproject.toml requirements/dev.txt | $(UV)
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
 	@touch $@
 
-$(TRAIN)/.installed: requirements/train.txt | $(UV)
+$(TRAIN)/.installed: | $(UV) # named by the digest of its pins: never out of date
 	$(call say,the train environment: torch + transformers + peft - 5.4 GB, about half a minute with a fast network)
 	@rm -rf $(TRAIN).new && $(UV) venv --quiet --relocatable --python $(PYTHON) $(TRAIN).new
 	@VIRTUAL_ENV=$(TRAIN).new $(UV) pip install --no-deps --require-hashes -r requirements/train.txt
