@@ -168,7 +168,7 @@ class Publisher:
             prometheus=now.prometheus,
             ledger=now.ledger,
             head=wire,
-            flops_per_second=self._rate(uid, plan.totals.upper),
+            flops_per_second=self._rate(view, plan.totals.upper),
             unmetered=self._unmetered(view),
             marks=self.books.of_run(uid),
             held_since=self.books.held.get(uid, ("", 0.0))[0],
@@ -188,10 +188,15 @@ class Publisher:
         patience = 2 * self.settings.cycle_seconds
         return found if now - since >= patience else Unmetered()
 
-    def _rate(self, uid: str, upper: int) -> int:
-        """Return FLOPs per second over the settings' window, by the monotonic clock."""
+    def _rate(self, view: RunView, upper: int) -> int:
+        """Return FLOPs per second over the settings' window, by the monotonic clock.
+
+        Without a pod that runs it is 0, and the next one starts a window of its own.
+        """
         now = time.monotonic()
-        history = self._history.setdefault(uid, deque())
+        history = self._history.setdefault(view.ref.uid, deque())
+        if all(pod.gone or pod.ended for pod in view.pods):
+            history.clear()
         history.append((now, upper))
         while now - history[0][0] > self.settings.rate_seconds:
             history.popleft()
