@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 from flopguard_operator.api.runstatus import MAX_ATTEMPTS
@@ -22,8 +23,8 @@ def build(
 
     A field that does not apply is None, so that a merge patch removes it.
     """
-    limits = _limits(view)
-    nearest = min(limits.values(), default=view.governing.limit)
+    budget = budget_limit(view.terms.budget, view.governing.limit)
+    nearest = nearest_limit(view)
     upper = plan.totals.upper
     seconds = seconds_to(nearest, upper, around.flops_per_second)
     crosses_at = _later(around.now, seconds)
@@ -41,9 +42,7 @@ def build(
             **_per_step(around.marks),
         },
         "flopsPerSecond": str(around.flops_per_second),
-        "percentOfBudget": percent(upper, limits["budget"])
-        if "budget" in limits
-        else None,
+        "percentOfBudget": None if budget is None else percent(upper, budget),
         "percentOfThreshold": percent(upper, view.governing.limit),
         "threshold": {
             "policy": view.terms.policy,
@@ -82,11 +81,6 @@ def state(view: RunView, account: Account, plan: Plan) -> str:
     return "Pending"
 
 
-def hold_message(plan: Plan) -> str:
-    """Return the sentence that the API server's lock quotes."""
-    return plan.hold.message if plan.hold else ""
-
-
 def _holds(
     account: Account, plan: Plan, around: Surroundings
 ) -> Iterator[dict[str, str]]:
@@ -97,7 +91,8 @@ def _holds(
             "by": MANAGER,
             "reason": account.hold.reason,
             "since": around.held_since or around.now,
-            "message": hold_message(plan),
+            # The API server's lock quotes it.
+            "message": plan.hold.message if plan.hold else "",
         }
 
 
@@ -116,22 +111,14 @@ def _attempts(account: Account, marks: Mapping[str, Mark]) -> Iterator[dict[str,
         }
 
 
-def _limits(view: RunView) -> dict[str, Any]:
-    """Return the lines that the run is held at, in FLOPs."""
+def nearest_limit(view: RunView) -> int | Fraction:
+    """Return the smaller of budget and threshold, in FLOPs."""
     threshold = view.governing.limit
-    limits: dict[str, Any] = {"threshold": threshold}
     budget = budget_limit(view.terms.budget, threshold)
-    if budget is not None:
-        limits["budget"] = budget
-    return limits
+    return threshold if budget is None else min(budget, threshold)
 
 
-def nearest_limit(view: RunView) -> Any:
-    """Return the smaller of budget and threshold: int or Fraction, FLOPs."""
-    return min(_limits(view).values())
-
-
-def seconds_to(limit: Any, upper: int, flops_per_second: int) -> int | None:
+def seconds_to(limit: int | Fraction, upper: int, flops_per_second: int) -> int | None:
     """Return the seconds until `limit` at a steady rate; None: no crossing in sight."""
     if upper >= limit or flops_per_second <= 0:
         return None
