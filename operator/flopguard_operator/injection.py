@@ -66,7 +66,8 @@ def patch(
     Args:
         pod: The pod, as the API server sent it.
         run_name: The run that claims the pod.
-        metering: `spec.metering` of that run; `hook` and `container` are read.
+        metering: `spec.metering` of that run; `hook`, `container` and `profiler` are
+            read.
         images: The images to inject.
     """
     chosen = list(obstacles.targets(pod, metering))
@@ -84,7 +85,7 @@ def patch(
             operation
             for index, container in enumerate(at(pod, "spec", "containers"))
             if container in chosen
-            for operation in _arm(f"/spec/containers/{index}", container)
+            for operation in _arm(f"/spec/containers/{index}", container, metering)
         ),
     ]
 
@@ -112,13 +113,16 @@ def _init_containers(pod: Raw, images: Images) -> Iterator[Operation]:
     yield _add(f"{path}/1", injected.sidecar(pod, images))
 
 
-def _arm(path: str, container: Raw) -> Iterator[Operation]:
+def _arm(path: str, container: Raw, metering: Mapping[str, Any]) -> Iterator[Operation]:
     """Mount the volume into a trainer's container and arm the hook by environment."""
     mounts, env = f"{path}/volumeMounts", f"{path}/env"
     yield from _append(mounts, at(container, "volumeMounts"), injected.mount())
     variables = []
     if variable(container, "FLOPGUARD_DIR")[0] < 0:
         variables.append({"name": "FLOPGUARD_DIR", "value": naming.PAGES_PATH})
+    sampled = text(metering, "profiler") == "Sample"
+    if sampled and variable(container, "FLOPGUARD_PROFILER")[0] < 0:
+        variables.append({"name": "FLOPGUARD_PROFILER", "value": "Sample"})
     index, entry = variable(container, "PYTHONPATH")
     if index < 0:
         # The kubelet resolves a reference to a variable that comes from envFrom, and

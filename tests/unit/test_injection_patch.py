@@ -188,6 +188,31 @@ def test_the_hook_is_armed_through_the_environment(
     assert env_of(patched(trainer(**fields))) == expected
 
 
+PROFILERS: dict[str, tuple[Raw, dict[str, str], list[str]]] = {
+    "Sample is handed on": (
+        {},
+        {"profiler": "Sample"},
+        [PAGES, "FLOPGUARD_PROFILER=Sample", f"PYTHONPATH={HOOK}"],
+    ),
+    "what the user says of it stays": (
+        {"env": [{"name": "FLOPGUARD_PROFILER", "value": "Off"}]},
+        {"profiler": "Sample"},
+        ["FLOPGUARD_PROFILER=Off", PAGES, f"PYTHONPATH={HOOK}"],
+    ),
+    "Off says nothing": ({}, {"profiler": "Off"}, [PAGES, f"PYTHONPATH={HOOK}"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "metering", "expected"), PROFILERS.values(), ids=PROFILERS
+)
+def test_the_profiler_is_asked_for_through_the_environment(
+    fields: Raw, metering: dict[str, str], expected: list[str]
+) -> None:
+    """spec.metering.profiler reaches the hook as one variable."""
+    assert env_of(patched(trainer(**fields), **metering)) == expected
+
+
 def test_all_containers_are_armed_when_none_is_named() -> None:
     """Without metering.container every main container may be the trainer."""
     pod = {"metadata": {}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}}

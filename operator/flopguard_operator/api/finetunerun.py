@@ -147,8 +147,9 @@ class MeteringSpec(ApiModel):
     """Whether to sample the GPU's power, energy and use. Off is not acted on yet."""
     container: Name | None = None
     """The container that trains. All containers are metered when it is left out."""
-    profiler: Literal["Off"] = "Off"
-    """Cross-check by a profiler. Not acted on yet."""
+    profiler: Literal["Off", "Sample"] = "Off"
+    """Sample runs a few steps of each process under torch's own profiler, as a second
+    opinion on the count; those steps are slower."""
     charge_cpu_pods: pydantic.StrictBool = False
     """Whether a silent pod without an accelerator is charged. Not acted on yet."""
 
