@@ -7,7 +7,7 @@ skips half of it: the formula is of what was asked for. The `math` variant is ma
 
 from typing import Any, Sequence
 
-from flopguard_hook.formulas import Arguments, formula, prod
+from flopguard_hook.formulas import Arguments, Options, formula, prod
 
 # Products of the query's width and of the value's width, per pair of query and key.
 _FORWARD = (1, 1)  # scores, output
@@ -33,7 +33,7 @@ def _charge(
 
 
 @formula(*_HEADS_FIRST)
-def attention(args: Arguments) -> int:
+def attention(args: Arguments, _: Options) -> int:
     """Charge query, key, value of [batch, heads, positions, width].
 
     Grouped keys and values are broadcast: the query's heads count.
@@ -43,7 +43,7 @@ def attention(args: Arguments) -> int:
 
 
 @formula(*(name + "_backward" for name in _HEADS_FIRST), operand=1)
-def attention_backward(args: Arguments) -> int:
+def attention_backward(args: Arguments, _: Options) -> int:
     """Charge (grad_out, query, key, value, ...): five products, forward has two."""
     query, key, value = (tensor.shape for tensor in args[1:4])
     return _charge(prod(query[:-1]) * int(key[-2]), query, value, _BACKWARD)
@@ -66,24 +66,24 @@ def _positions_first(
 
 
 @formula("aten::_flash_attention_forward")
-def flash_attention(args: Arguments) -> int:
+def flash_attention(args: Arguments, _: Options) -> int:
     """Charge the kernel that is called without its wrapper."""
     return _charge(*_positions_first(args, first=0, longest=6), _FORWARD)
 
 
 @formula("aten::_flash_attention_backward", operand=1)
-def flash_attention_backward(args: Arguments) -> int:
+def flash_attention_backward(args: Arguments, _: Options) -> int:
     """Charge its five products."""
     return _charge(*_positions_first(args, first=1, longest=9), _BACKWARD)
 
 
 @formula("aten::_efficient_attention_forward")
-def efficient_attention(args: Arguments) -> int:
+def efficient_attention(args: Arguments, _: Options) -> int:
     """Charge the kernel that is called without its wrapper."""
     return _charge(*_positions_first(args, first=0, longest=7), _FORWARD)
 
 
 @formula("aten::_efficient_attention_backward", operand=1)
-def efficient_attention_backward(args: Arguments) -> int:
+def efficient_attention_backward(args: Arguments, _: Options) -> int:
     """Charge its five products."""
     return _charge(*_positions_first(args, first=1, longest=9), _BACKWARD)

@@ -7,13 +7,13 @@ input when transposed; `weight` is [out, in/groups, *kernel], or transposed
 
 from typing import Any, Sequence
 
-from flopguard_hook.formulas import Arguments, formula, prod
+from flopguard_hook.formulas import Arguments, Options, formula, prod
 
 _UNBATCHED = 1  # an input [channels, *positions] has one dimension less than the weight
 
 
 @formula("aten::convolution", "aten::_convolution", "aten::convolution_overrideable")
-def convolution(args: Arguments) -> int:
+def convolution(args: Arguments, _: Options) -> int:
     """Charge (input, weight, bias, stride, padding, dilation, transposed, ...)."""
     image, weight, _, stride, padding, dilation, transposed = args[:7]
     positions = image.shape[2 - _missing(image, weight) :]
@@ -25,7 +25,7 @@ def convolution(args: Arguments) -> int:
 
 
 @formula("aten::convolution_backward", "aten::convolution_backward_overrideable")
-def convolution_backward(args: Arguments) -> int:
+def convolution_backward(args: Arguments, _: Options) -> int:
     """Charge one forward for the input's gradient and one for the weight's.
 
     Arguments: grad_output, input, weight, bias_sizes, stride, padding, dilation,

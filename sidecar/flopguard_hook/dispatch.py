@@ -12,10 +12,11 @@ from typing import Any, Union
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from flopguard_hook import attention, convolution, facts  # noqa: F401 # they fill the table
-from flopguard_hook.formulas import FORMULAS, Formula, is_uncounted
+from flopguard_hook import facts
+from flopguard_hook.formulas import Formula, is_uncounted
 from flopguard_hook.numerics import Numeric, numeric
 from flopguard_hook.session import Charge, Session
+from flopguard_hook.table import FORMULAS
 from flopguard_hook.windows import Windows
 
 _PASS, _COMPOSITE = "pass", "composite"
@@ -70,7 +71,7 @@ class Meter(TorchDispatchMode):
             with self:
                 out = func.decompose(*args, **kwargs)
             return func(*args, **kwargs) if out is NotImplemented else out
-        charges = self._begin(func, kind, args)
+        charges = self._begin(func, kind, args, kwargs)
         out = func(*args, **kwargs)
         self._finish(charges)
         return out
@@ -98,7 +99,9 @@ class Meter(TorchDispatchMode):
         names = self._session.noted("unknown_operators", [])
         self._session.note("unknown_operators", facts.with_name(names, name))
 
-    def _begin(self, func: Any, kind: Any, args: Any) -> tuple[Charge, ...]:
+    def _begin(
+        self, func: Any, kind: Any, args: Any, kwargs: Any
+    ) -> tuple[Charge, ...]:
         """Charge an operator as begun; never raises."""
         try:
             operand = args[kind.operand]
@@ -110,7 +113,7 @@ class Meter(TorchDispatchMode):
                 self._note_uncounted(func._schema.name)
                 return ()
             of = self._numeric(operand)
-            flops = kind.flops_of(args) * of.factor
+            flops = kind.flops_of(args, kwargs) * of.factor
             category = self.windows.category(grad=torch.is_grad_enabled())
             if category == "recompute":
                 self._session.note("checkpointing", value=True)

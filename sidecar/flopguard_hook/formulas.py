@@ -6,23 +6,34 @@ not counted. Every cost is known before the operator runs, so that it can be cha
 as begun before it is dispatched.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 Arguments = Sequence[Any]
-FlopsOf = Callable[[Arguments], int]
+Options = Mapping[str, Any]
+FlopsOf = Callable[[Arguments, Options], int]
 
 
 class Formula(NamedTuple):
     """How one operator is charged.
 
     Attributes:
-        flops_of: Positional arguments of the operator to FLOPs.
+        flops_of: Positional and keyword arguments of the operator to FLOPs.
         operand: Position of the argument whose dtype gives the numeric format.
+        format: The numeric format where the operand's dtype does not give it: one of
+            `page.FORMATS`.
+        causal_of: Arguments to FLOPs when a kernel skips what a causal mask hides;
+            None where nothing is ever hidden.
+        varies: Whether the figure depends on what tensors hold, not on shapes alone.
     """
 
     flops_of: FlopsOf
     operand: int = 0
+    format: str | None = None
+    causal_of: FlopsOf | None = None
+    varies: bool = False
 
 
 FORMULAS: dict[str, Formula] = {}
@@ -88,12 +99,26 @@ WITHOUT_FORMULA = frozenset(
 )
 
 
-def formula(*names: str, operand: int = 0) -> Callable[[FlopsOf], FlopsOf]:
-    """Enter a function into the table under the operators' full names."""
+def formula(
+    *names: str,
+    operand: int = 0,
+    format: str | None = None,  # noqa: A002 # the field's name
+    causal_of: FlopsOf | None = None,
+    varies: bool = False,
+) -> Callable[[FlopsOf], FlopsOf]:
+    """Enter a function into the table under the operators' full names.
+
+    Args:
+        names: Namespace and name, as in `aten::mm`; all overloads are meant.
+        operand: As in `Formula`, like the rest.
+        format: Likewise.
+        causal_of: Likewise.
+        varies: Likewise.
+    """
 
     def enter(flops_of: FlopsOf) -> FlopsOf:
         for name in names:
-            FORMULAS[name] = Formula(flops_of, operand)
+            FORMULAS[name] = Formula(flops_of, operand, format, causal_of, varies)
         return flops_of
 
     return enter
@@ -121,37 +146,37 @@ def is_uncounted(name: str) -> bool:
     "aten::_scaled_mm",
     "aten::_scaled_mm_v2",
 )
-def matrix_product(args: Arguments) -> int:
+def matrix_product(args: Arguments, _: Options) -> int:
     """Charge [b,] m x k times [b,] k x n as 2·b·m·k·n."""
     return 2 * prod(args[0].shape) * int(args[1].shape[-1])
 
 
 @formula("aten::addmm", "aten::baddbmm", "aten::addbmm", operand=1)
-def added_matrix_product(args: Arguments) -> int:
+def added_matrix_product(args: Arguments, _: Options) -> int:
     """Charge the product of the second and third argument."""
-    return matrix_product(args[1:])
+    return matrix_product(args[1:], _)
 
 
 @formula("aten::mv", "aten::dot", "aten::vdot")
-def vector_product(args: Arguments) -> int:
+def vector_product(args: Arguments, _: Options) -> int:
     """Charge m x n times n, or n times n, as 2·m·n or 2·n."""
     return 2 * prod(args[0].shape)
 
 
 @formula("aten::addmv", operand=1)
-def added_vector_product(args: Arguments) -> int:
+def added_vector_product(args: Arguments, _: Options) -> int:
     """Charge the product of the second and third argument."""
-    return vector_product(args[1:])
+    return vector_product(args[1:], _)
 
 
 @formula("aten::linear", "aten::mkldnn_linear", "aten::_weight_int8pack_mm")
-def linear(args: Arguments) -> int:
+def linear(args: Arguments, _: Options) -> int:
     """Charge [..., k] times a weight n x k as 2·(elements of the input)·n."""
     return 2 * prod(args[0].shape) * int(args[1].shape[0])
 
 
 @formula("aten::_grouped_mm")
-def grouped_matrix_product(args: Arguments) -> int:
+def grouped_matrix_product(args: Arguments, _: Options) -> int:
     """Charge a product whose rows, columns or inner dimension is split into groups.
 
     2-d by 3-d (experts' forward): T x k times G x k x n is 2·T·k·n, every row meets one

@@ -268,11 +268,11 @@ PLANTED = {
     "formulas": """
 _calls = []
 _right = FORMULAS["aten::addmm"]
-def _wrong(args):
+def _wrong(args, kwargs):
     _calls.append(None)
-    return _right.flops_of(args) // (len(_calls) != 20)
+    return _right.flops_of(args, kwargs) // (len(_calls) != 20)
 FORMULAS["aten::addmm"] = Formula(_wrong, 1)
-FORMULAS["aten::mm"] = Formula(lambda args: _wrong([None, *args]), 0)
+FORMULAS["aten::mm"] = Formula(lambda args, kwargs: _wrong([None, *args], kwargs), 0)
 """,
     "windows": """
 _calls = []
