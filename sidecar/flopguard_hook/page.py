@@ -22,7 +22,7 @@ figures readable. All numbers are little-endian:
 import binascii
 import re
 import struct
-from typing import NamedTuple
+from typing import Iterable, Iterator, NamedTuple
 
 CATEGORIES = ("forward", "backward", "recompute", "no_grad", "optimizer")
 FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4")
@@ -32,6 +32,8 @@ ERROR_FLAGS = (
     "page_write_failed",
     "unknown_optimizer",
     "too_many_pages",
+    "formula_failed",
+    "replay_drift",
 )
 
 SLOT_BYTES = 2048
@@ -39,23 +41,22 @@ PAGE_BYTES = 2 * SLOT_BYTES
 
 _MAGIC = b"FLOPGRD\x01"
 _HEADER = struct.Struct("<8sQ16sQQ")
+_GENERATION, _GENERATION_AT = struct.Struct("<Q"), 8
+_STEPS, _STEPS_AT = struct.Struct("<QQ"), 32  # and the flags
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _COUNTER = struct.Struct("<QQ")  # low half, high half
 _COUNTER_BYTES = _COUNTER.size
 _LOW_HALF = 2**64 - 1
-_PLACES = {  # of a counter within its section
-    category: {
-        numeric_format: (row * len(FORMATS) + column) * _COUNTER_BYTES
-        for column, numeric_format in enumerate(FORMATS)
-    }
-    for row, category in enumerate(CATEGORIES)
-}
-_SECTION_BYTES = len(CATEGORIES) * len(FORMATS) * _COUNTER_BYTES
+# A cell is one counter: a category in a numeric format.
+CELLS = tuple((c, f) for c in CATEGORIES for f in FORMATS)
+_SECTION_BYTES = len(CELLS) * _COUNTER_BYTES
 _DONE_AT = 64
 _BEGUN_AT = _DONE_AT + _SECTION_BYTES
 _CRC = struct.Struct("<I")
 _CRC_AT = SLOT_BYTES - _CRC.size
 _KNOWN_FLAGS = (2 << len(ERROR_FLAGS)) - 1
+
+_CELL_OF = {name: index for index, name in enumerate(CELLS)}
 
 # category → numeric format → FLOPs
 Counters = dict[str, dict[str, int]]
@@ -92,6 +93,68 @@ def zero_counters() -> Counters:
     return {category: dict.fromkeys(FORMATS, 0) for category in CATEGORIES}
 
 
+def cell(category: str, numeric_format: str) -> int:
+    """Return the index in CELLS of one category in one numeric format.
+
+    Raises:
+        KeyError: A name is unknown.
+    """
+    return _CELL_OF[category, numeric_format]
+
+
+class Slot:
+    """The bytes of a page's newest slot, kept from write to write.
+
+    Args:
+        nonce: 32 lower-case hexadecimal digits.
+
+    Raises:
+        PageError: The nonce is none.
+    """
+
+    def __init__(self, nonce: str) -> None:
+        if not _NONCE.fullmatch(nonce):  # fromhex alone lets blanks pass
+            msg = "a nonce has 32 lower-case hexadecimal digits"
+            raise PageError(msg)
+        self._bytes = bytearray(SLOT_BYTES)
+        self._covered = memoryview(self._bytes)[:_CRC_AT]
+        _HEADER.pack_into(self._bytes, 0, _MAGIC, 0, bytes.fromhex(nonce), 0, 0)
+
+    def put(self, index: int, done: int, begun: int) -> None:
+        """Set one cell's counters.
+
+        Raises:
+            struct.error: A value does not fit into 128 bits.
+        """
+        at = _DONE_AT + index * _COUNTER_BYTES
+        _COUNTER.pack_into(self._bytes, at, done & _LOW_HALF, done >> 64)
+        at += _SECTION_BYTES
+        _COUNTER.pack_into(self._bytes, at, begun & _LOW_HALF, begun >> 64)
+
+    def seal(self, generation: int, steps: int, flags: int) -> bytearray:
+        """Return the slot as it is to be written; it is valid until the next change.
+
+        Raises:
+            struct.error: A value does not fit into 64 bits.
+        """
+        _GENERATION.pack_into(self._bytes, _GENERATION_AT, generation)
+        _STEPS.pack_into(self._bytes, _STEPS_AT, steps, flags)
+        _CRC.pack_into(self._bytes, _CRC_AT, binascii.crc32(self._covered))
+        return self._bytes
+
+
+def flags_of(errors: "Iterable[str]", *, closed: bool) -> int:
+    """Return the flags of a page.
+
+    Raises:
+        ValueError: A name is not one of ERROR_FLAGS.
+    """
+    flags = int(closed)
+    for name in errors:
+        flags |= 2 << ERROR_FLAGS.index(name)
+    return flags
+
+
 def encode_slot(page: Page) -> bytes:
     """Encode a page as the 2,048 bytes of its slot `generation & 1`.
 
@@ -100,20 +163,24 @@ def encode_slot(page: Page) -> bytes:
     Raises:
         PageError: A value does not fit, or a name is unknown.
     """
-    slot = bytearray(SLOT_BYTES)
+    slot = Slot(page.nonce)
     try:
-        nonce = _nonce_bytes(page.nonce)
-        flags = int(page.closed)
-        for name in page.errors:
-            flags |= 2 << ERROR_FLAGS.index(name)
-        _HEADER.pack_into(slot, 0, _MAGIC, page.generation, nonce, page.steps, flags)
-        _put_counters(slot, _DONE_AT, page.done)
-        _put_counters(slot, _BEGUN_AT, page.begun)
+        for category, numeric_format in _names_in(page.done, page.begun):
+            done = page.done.get(category, {}).get(numeric_format, 0)
+            begun = page.begun.get(category, {}).get(numeric_format, 0)
+            slot.put(cell(category, numeric_format), done, begun)
+        flags = flags_of(page.errors, closed=page.closed)
+        return bytes(slot.seal(page.generation, page.steps, flags))
     except (KeyError, ValueError, struct.error) as error:
         msg = f"the values do not fit into a page: {error}"
         raise PageError(msg) from error
-    _CRC.pack_into(slot, _CRC_AT, binascii.crc32(memoryview(slot)[:_CRC_AT]))
-    return bytes(slot)
+
+
+def _names_in(*sections: Counters) -> "Iterator[tuple[str, str]]":
+    for section in sections:
+        for category, by_format in section.items():
+            for numeric_format in by_format:
+                yield category, numeric_format
 
 
 def read_page(data: bytes) -> Page:
@@ -149,23 +216,6 @@ def _decode_slot(slot: bytes, index: int) -> "Page | None":
         return None
     errors = tuple(n for bit, n in enumerate(ERROR_FLAGS) if flags & (2 << bit))
     return Page(nonce.hex(), generation, done, begun, steps, bool(flags & 1), errors)
-
-
-def _nonce_bytes(nonce: str) -> bytes:
-    if not _NONCE.fullmatch(nonce):  # fromhex alone lets blanks pass
-        msg = "a nonce has 32 lower-case hexadecimal digits"
-        raise ValueError(msg)
-    return bytes.fromhex(nonce)
-
-
-def _put_counters(slot: bytearray, start: int, counters: Counters) -> None:
-    for category, by_format in counters.items():
-        places = _PLACES[category]
-        if any(by_format.values()):  # most rows are zero, and this runs at every write
-            for numeric_format, flops in by_format.items():
-                if flops:
-                    at = start + places[numeric_format]
-                    _COUNTER.pack_into(slot, at, flops & _LOW_HALF, flops >> 64)
 
 
 def _get_counters(slot: bytes, start: int) -> Counters:

@@ -11,41 +11,42 @@ import contextlib
 import os
 import sys
 import threading
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Callable, Sequence
 
 from flopguard_hook import __version__, facts
 from flopguard_hook.interrupts import raise_users
-from flopguard_hook.page import ERROR_FLAGS, Page, zero_counters
+from flopguard_hook.page import CELLS, Slot, cell, flags_of
 from flopguard_hook.writer import FolderFullError, PageWriter
 
+# (cell, FLOPs) that were or are about to be executed. What lies beyond the page's cells
+# is kept beside it: how much of the attention's work a causal mask hides.
+Charges = Sequence["tuple[int, int]"]
+MASKED = len(CELLS)
 
-class Charge(NamedTuple):
-    """FLOPs that were or are about to be executed.
+_FACTS_EVERY = 256  # steps, after those that are powers of two
 
-    Attributes:
-        category: One of `page.CATEGORIES`.
-        format: One of `page.FORMATS`.
-        flops: How many.
-    """
 
-    category: str
-    format: str
-    flops: int
+def charge(category: str, numeric_format: str, flops: int) -> tuple[int, int]:
+    """Return FLOPs of one category and numeric format, as `Session.begin` takes them."""
+    return cell(category, numeric_format), flops
 
 
 class Session:
     """The counters of this process, kept in its page.
 
     `begin` raises the counters of what is about to run and writes them, `finish` those
-    of what has returned. A charge may be one operator or a whole pass.
+    of what has returned. A charge may be one operator or a whole window.
 
     Attributes:
         armed: Whether anything is counted; once False it stays so.
-        backwards: Runs of the engine since the last step.
+        steps: Optimizer steps that returned.
+        masked: FLOPs counted that a causal kernel may have skipped.
+        before_facts: Called before the facts are written; adds what changes often.
     """
 
     def __init__(self, folder: str) -> None:
         self.armed = True
+        self.before_facts: list[Callable[[], None]] = []
         self._folder = folder
         self._reset()
 
@@ -53,14 +54,18 @@ class Session:
         # Re-entrant: a signal handler may run operators while an update is under way.
         self._lock = threading.RLock()
         self._nonce = os.urandom(16).hex()
+        self._slot = Slot(self._nonce)
         self._generation = 0
-        self._done = zero_counters()
-        self._begun = zero_counters()
-        self._steps = 0
+        self._done = [0] * (MASKED + 1)
+        self._begun = [0] * (MASKED + 1)
+        self._touched: set[int] = set()
+        self.steps = 0
         self._anything = False
         self._closed = False
-        self.backwards = 0
+        self._backwards = 0
+        self._accumulation = 0
         self._flags: set[str] = set()
+        self._flag_bits = 0
         self._writer: PageWriter | None = None
         self._facts: dict[str, Any] = {
             "schema": facts.SCHEMA,
@@ -71,36 +76,59 @@ class Session:
         }
         self._facts_changed = True
 
-    def begin(self, charges: Sequence[Charge]) -> None:
+    @property
+    def masked(self) -> int:
+        """FLOPs counted that a causal kernel may have skipped."""
+        return self._done[MASKED]
+
+    def total_done(self) -> int:
+        """Return the FLOPs of all work that returned."""
+        return sum(self._done[:MASKED])
+
+    def begin(self, charges: Charges) -> None:
         """Raise `begun` before the work is dispatched."""
         if not charges:
             return
         with self._lock:
             self._anything = True
-            for charge in charges:
-                self._begun[charge.category][charge.format] += charge.flops
+            for index, flops in charges:
+                self._begun[index] += flops
+                self._touched.add(index)
             self._write()
 
-    def finish(self, charges: Sequence[Charge]) -> None:
-        """Raise `done` after the work returned."""
+    def finish(self, charges: Charges, *, write: bool = True) -> None:
+        """Raise `done` after the work returned.
+
+        Args:
+            charges: What returned; was begun before.
+            write: False if another `begin` or `finish` follows soon and writes.
+        """
         with self._lock:
-            for charge in charges:
-                self._done[charge.category][charge.format] += charge.flops
-            self._write()
+            for index, flops in charges:
+                self._done[index] += flops
+            if write:
+                self._write()
 
-    def finish_step(self, charges: Sequence[Charge], *, outermost: bool) -> None:
+    def count_backward(self) -> None:
+        """Note that the engine ran, for the number of backwards per step."""
+        self._backwards += 1
+
+    def finish_step(self, charges: Charges, *, outermost: bool) -> None:
         """Raise `done` by an optimizer step; count it unless it is part of another."""
         with self._lock:
-            self._steps += int(outermost)
-            accumulated = max(self.backwards, self.noted("accumulation", 0))
-            self.note("accumulation", accumulated)
-            self.backwards = 0
+            self.steps += int(outermost)
+            if self._backwards > self._accumulation:
+                self._accumulation = self._backwards
+                self.note("accumulation", self._accumulation)
+            self._backwards = 0
             self.finish(charges)
-            self._write_facts()
+            if self._facts_changed or _is_due(self.steps):
+                self.write_facts()
 
     def flag(self, name: str) -> None:
         """Set one of ERROR_FLAGS; it shows from the next write on, or at the end."""
         self._flags.add(name)
+        self._flag_bits = flags_of(self._flags, closed=self._closed)
         self._anything = True
 
     def note(self, key: str, value: Any) -> None:
@@ -129,8 +157,9 @@ class Session:
         """Note that the process exits cleanly."""
         with contextlib.suppress(Exception), self._lock:
             self._closed = True
+            self._flag_bits = flags_of(self._flags, closed=True)
             self._write()
-            self._write_facts()
+            self.write_facts()
 
     def start_anew(self) -> None:
         """Begin with zero counters and a page to come: in a forked child."""
@@ -140,17 +169,27 @@ class Session:
             if inherited is not None:
                 inherited.abandon()
 
-    def _page(self) -> Page:
-        errors = tuple(name for name in ERROR_FLAGS if name in self._flags)
-        return Page(
-            self._nonce,
-            self._generation,
-            self._done,
-            self._begun,
-            self._steps,
-            self._closed,
-            errors,
-        )
+    def write_facts(self) -> None:
+        """Replace the facts file by what is known now."""
+        with self._lock:
+            if self._writer is None:
+                return
+            for add in self.before_facts:
+                add()
+            if not self._facts_changed:
+                return
+            try:
+                self._writer.write_facts(self._facts)
+            except OSError as error:
+                raise_users(error)
+                self._say(f"the facts could not be written: {error}")
+            self._facts_changed = False
+
+    def _seal(self) -> bytearray:
+        for index in self._touched:
+            if index < MASKED:
+                self._slot.put(index, self._done[index], self._begun[index])
+        return self._slot.seal(self._generation, self.steps, self._flag_bits)
 
     def _write(self) -> None:
         if not self._anything:
@@ -160,7 +199,7 @@ class Session:
             return
         self._generation += 1
         try:
-            self._writer.write(self._page())
+            self._writer.write(self._seal(), self._generation)
         except OSError as error:
             raise_users(error)
             # The counters are cumulative: the next write that succeeds makes up for it.
@@ -171,7 +210,7 @@ class Session:
     def _open(self) -> None:
         """Make the page; a folder that takes none disarms the hook."""
         try:
-            self._writer = PageWriter(self._folder, self._page())
+            self._writer = PageWriter(self._folder, self._nonce, self._seal())
         except (FolderFullError, OSError) as error:
             raise_users(error)
             self.armed = False
@@ -180,19 +219,13 @@ class Session:
         if self._writer.fills_folder:
             self.flag("too_many_pages")
             self._write()
-        self._write_facts()
-
-    def _write_facts(self) -> None:
-        if self._writer is None or not self._facts_changed:
-            return
-        try:
-            self._writer.write_facts(self._facts)
-            self._facts_changed = False
-        except OSError as error:
-            raise_users(error)
-            self._say(f"the facts could not be written: {error}")
-            self._facts_changed = False
+        self.write_facts()
 
     def _say(self, sentence: str) -> None:
         with contextlib.suppress(Exception):
             sys.stderr.write(f"flopguard: {sentence}\n")
+
+
+def _is_due(steps: int) -> bool:
+    """Say whether the facts are written after so many steps."""
+    return steps & (steps - 1) == 0 or steps % _FACTS_EVERY == 0

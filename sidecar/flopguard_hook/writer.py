@@ -8,7 +8,7 @@ import json
 import os
 from typing import Any, Mapping
 
-from flopguard_hook.page import SLOT_BYTES, Page, encode_slot
+from flopguard_hook.page import SLOT_BYTES
 
 MOST_PAGES = 4000
 MOST_FACTS_BYTES = 60_000
@@ -29,8 +29,8 @@ class PageWriter:
         fills_folder: Whether this page is the last one that the folder takes.
     """
 
-    def __init__(self, folder: str, page: Page) -> None:
-        """Write the first page.
+    def __init__(self, folder: str, nonce: str, slot: bytearray) -> None:
+        """Write the first page, of generation 0.
 
         Raises:
             FolderFullError: The folder holds 4,000 pages.
@@ -42,33 +42,32 @@ class PageWriter:
             msg = f"{folder} holds {pages} pages"
             raise FolderFullError(msg)
         self.fills_folder = pages == MOST_PAGES - 1
-        self._stem = os.path.join(folder, page.nonce)
-        hidden = os.path.join(folder, "." + page.nonce + ".page")
+        self._stem = os.path.join(folder, nonce)
+        hidden = os.path.join(folder, "." + nonce + ".page")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(hidden, flags, _MODE)
         self._file = _identity(self._descriptor)
         try:
             os.fchmod(self._descriptor, _MODE)  # whatever the umask
             os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
-            self.write(page)
+            self.write(slot, 0)
             os.rename(hidden, self._stem + ".page")
         except BaseException:  # interrupted: the next charge opens it anew
             os.close(self._descriptor)
             os.unlink(hidden)
             raise
 
-    def write(self, page: Page) -> None:
-        """Write the slot of the page's generation, whole, in one call.
+    def write(self, slot: bytearray, generation: int) -> None:
+        """Write the slot of a generation, whole, in one call.
 
         Raises:
             OSError: It could not be written; the other slot is untouched.
         """
-        slot = encode_slot(page)
         if not self._is_open():
             flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self._stem + ".page", flags)
             self._file = _identity(self._descriptor)
-        written = os.pwrite(self._descriptor, slot, (page.generation & 1) * SLOT_BYTES)
+        written = os.pwrite(self._descriptor, slot, (generation & 1) * SLOT_BYTES)
         if written != SLOT_BYTES:
             msg = f"only {written} bytes of a slot were written"
             raise OSError(msg)

@@ -1,0 +1,245 @@
+"""Proves that a window's figure is a polynomial of its sizes. Core.
+
+The cost of a window whose work depends on shapes alone is, for the models in use, a
+polynomial of small degree: linear in the batch, quadratic in each length. It is found
+exactly, over the rationals, from as many measured points as it has coefficients, and is
+believed when at least three further points confirm it to the last digit. It is used
+only where it interpolates; lengths of a cache, which grow by one with each token, may
+lie one eighth of the range beyond what was measured.
+"""
+
+import itertools
+import math
+from fractions import Fraction
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
+
+DIMENSION, LITERAL, CACHE = "d", "i", "c"
+
+Sizes = Tuple[int, ...]
+Charges = Tuple[Tuple[int, int], ...]  # (cell, FLOPs), by cell
+Exponents = Tuple[int, ...]
+
+_CONFIRMING = 3
+_MOST_VARIABLES = 4
+_MOST_TERMS = 16
+_PRIME = 2**61 - 1  # consistency is first tried modulo this one, which is quicker
+
+
+class Relation(NamedTuple):
+    """A size that followed from another one in every point, or never changed.
+
+    Attributes:
+        size: Which one.
+        base: The one that it follows; -1 if it is constant.
+        factor: size = factor · base + offset.
+        offset: See factor.
+    """
+
+    size: int
+    base: int
+    factor: Fraction
+    offset: Fraction
+
+    def holds(self, sizes: Sizes) -> bool:
+        """Say whether it holds for these sizes."""
+        base = sizes[self.base] if self.base >= 0 else 0
+        return sizes[self.size] == self.factor * base + self.offset
+
+
+class Polynomial(NamedTuple):
+    """A figure for every vector of sizes in a box.
+
+    Attributes:
+        relations: What must hold for the others to determine the figure.
+        terms: Exponents of each term, for all sizes.
+        coefficients: Of each cell: one per term.
+        lowest: Smallest value of each size; None where it does not matter.
+        highest: Largest value, likewise.
+    """
+
+    relations: Tuple[Relation, ...]
+    terms: Tuple[Tuple[Tuple[int, int], ...], ...]
+    coefficients: Tuple[Tuple[int, Tuple[Fraction, ...]], ...]
+    lowest: Tuple[float, ...]
+    highest: Tuple[float, ...]
+
+    def at(self, sizes: Sizes) -> "Charges | None":
+        """Return the charges for these sizes; None where it cannot be relied on."""
+        for low, size, high in zip(self.lowest, sizes, self.highest):
+            if not low <= size <= high:
+                return None
+        if not all(relation.holds(sizes) for relation in self.relations):
+            return None
+        values = [_product(sizes, term) for term in self.terms]
+        charges = []
+        for cell, coefficients in self.coefficients:
+            total = sum(c * v for c, v in zip(coefficients, values))
+            if total < 0 or Fraction(total).denominator != 1:
+                return None
+            if total:
+                charges.append((cell, int(total)))
+        return tuple(charges)
+
+
+def _product(sizes: Sizes, term: "Tuple[Tuple[int, int], ...]") -> int:
+    return math.prod(sizes[index] ** power for index, power in term)
+
+
+def fit(points: "Mapping[Sizes, Charges]", kinds: str) -> "Polynomial | None":
+    """Return the polynomial that all points lie on, if enough of them prove it.
+
+    Args:
+        points: Measured charges by sizes; all of one length.
+        kinds: Of each size: DIMENSION of a tensor, LITERAL integer, length of a CACHE.
+    """
+    vectors = list(points)
+    relations, free = _relations(vectors)
+    if not free or len(free) > _MOST_VARIABLES:
+        return None
+    cells = sorted({cell for charges in points.values() for cell, _ in charges})
+    wanted = [[dict(points[v]).get(cell, 0) for cell in cells] for v in vectors]
+    for subset, exponents in _hypotheses(free, len(vectors) - _CONFIRMING):
+        terms = tuple(
+            tuple((index, power) for index, power in zip(subset, powers) if power)
+            for powers in exponents
+        )
+        matrix = [[_product(v, term) for term in terms] for v in vectors]
+        if not _solve(matrix, wanted, modulo=_PRIME):
+            continue
+        solution = _solve(matrix, wanted, modulo=0)
+        if solution:
+            growing = _growing(relations, kinds)
+            lowest, highest = _box(vectors, kinds, subset, growing)
+            coefficients = tuple(zip(cells, (tuple(row) for row in zip(*solution))))
+            return Polynomial(tuple(relations), terms, coefficients, lowest, highest)
+    return None
+
+
+def _relations(vectors: "List[Sizes]") -> "Tuple[List[Relation], List[int]]":
+    """Return which sizes follow from others, and the ones that are left."""
+    relations: List[Relation] = []
+    free: List[int] = []
+    for size, values in enumerate(zip(*vectors)):
+        if len(set(values)) == 1:
+            relations.append(Relation(size, -1, Fraction(0), Fraction(values[0])))
+            continue
+        for base in free:
+            found = _line([v[base] for v in vectors], values)
+            if found is not None:
+                relations.append(Relation(size, base, *found))
+                break
+        else:
+            free.append(size)
+    return relations, free
+
+
+def _line(
+    bases: "Sequence[int]", values: "Sequence[int]"
+) -> "Tuple[Fraction, Fraction] | None":
+    """Return factor and offset of the line through all pairs; None if there is none."""
+    first = 0
+    other = next(i for i, base in enumerate(bases) if base != bases[first])
+    run = bases[other] - bases[first]
+    factor = Fraction(values[other] - values[first], run)
+    offset = values[first] - factor * bases[first]
+    # Two values make any line: only steps in common and multiples are believed then.
+    if len(set(bases)) < _CONFIRMING and factor != 1 and offset != 0:
+        return None
+    if all(factor * b + offset == v for b, v in zip(bases, values)):
+        return factor, offset
+    return None
+
+
+def _hypotheses(
+    free: "List[int]", most_terms: int
+) -> "List[Tuple[Tuple[int, ...], Tuple[Exponents, ...]]]":
+    """Return sets of terms over subsets of the sizes, those with fewest terms first."""
+    found: Dict[Tuple[Tuple[int, ...], Tuple[Exponents, ...]], None] = {}
+    for count in range(len(free) + 1):
+        for subset in itertools.combinations(free, count):
+            for exponents in _term_sets(count):
+                if len(exponents) <= min(most_terms, _MOST_TERMS):
+                    found[subset, exponents] = None
+    return sorted(found, key=lambda hypothesis: len(hypothesis[1]))
+
+
+def _term_sets(count: int) -> "List[Tuple[Exponents, ...]]":
+    """Return the sets of exponents tried for so many sizes."""
+    if count == 0:
+        return [((),)]
+    if count == 1:
+        return [tuple((p,) for p in range(top + 1)) for top in (2, 4)]
+    sets = []
+    for linear in range(count):
+        rest = [
+            (*powers[:linear], 1, *powers[linear:])
+            for powers in itertools.product(range(3), repeat=count - 1)
+            if sum(powers) <= 2  # noqa: PLR2004 # quadratic in the lengths
+        ]
+        without = [(*p[:linear], 0, *p[linear + 1 :]) for p in rest]
+        sets += [tuple(rest), tuple(rest + without)]
+    return sets
+
+
+def _growing(relations: "List[Relation]", kinds: str) -> "Set[int]":
+    """Return the sizes that are a cache's length, up to a constant."""
+    heads = {r.size: r.base for r in relations if r.base >= 0 and r.factor == 1}
+    caches = {heads.get(i, i) for i, kind in enumerate(kinds) if kind == CACHE}
+    return {i for i in range(len(kinds)) if heads.get(i, i) in caches}
+
+
+def _box(
+    vectors: "List[Sizes]", kinds: str, used: "Sequence[int]", growing: "Set[int]"
+) -> "Tuple[Tuple[float, ...], Tuple[float, ...]]":
+    lowest: List[float] = []
+    highest: List[float] = []
+    for size, values in enumerate(zip(*vectors)):
+        low, high = min(values), max(values)
+        if kinds[size] == LITERAL and size not in used and low != high:
+            low, high = -math.inf, math.inf  # proven not to matter
+        elif size in growing:
+            high += (high - low) // 8
+        lowest.append(low)
+        highest.append(high)
+    return tuple(lowest), tuple(highest)
+
+
+def _solve(
+    matrix: "List[List[int]]", wanted: "List[List[int]]", *, modulo: int
+) -> "List[List[Fraction]] | None":
+    """Solve an overdetermined system exactly; None if it has not just one solution.
+
+    Args:
+        matrix: Points x terms.
+        wanted: Points x cells.
+        modulo: A prime to calculate by; 0 for the rationals.
+
+    Returns:
+        Terms x cells.
+    """
+    terms = len(matrix[0])
+    rows = [[_number(x, modulo) for x in (*a, *b)] for a, b in zip(matrix, wanted)]
+    for column in range(terms):
+        pivot = next((i for i in range(column, len(rows)) if rows[i][column]), None)
+        if pivot is None:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        inverse = pow(rows[column][column], -1, modulo or None)
+        rows[column] = [_reduced(x * inverse, modulo) for x in rows[column]]
+        for i, row in enumerate(rows):
+            if i != column and row[column]:
+                factor = row[column]
+                rows[i] = [
+                    _reduced(x - factor * y, modulo) for x, y in zip(row, rows[column])
+                ]
+    if any(any(row) for row in rows[terms:]):
+        return None
+    return [row[terms:] for row in rows[:terms]]
+
+
+def _number(value: int, modulo: int) -> "Fraction | int":
+    return value % modulo if modulo else Fraction(value)
+
+
+def _reduced(value: "Fraction | int", modulo: int) -> "Fraction | int":
+    return value % modulo if modulo else value

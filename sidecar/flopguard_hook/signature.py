@@ -1,0 +1,235 @@
+"""What the cost of a module's call depends on, as far as it can be seen. Shell.
+
+A signature has two parts: the structure (types, dtypes, literals, states), which must
+be the same for two calls to be alike at all, and the sizes (dimensions, integers,
+lengths of caches), which may differ within a family.
+"""
+
+from __future__ import annotations
+
+import weakref
+from types import FunctionType
+from typing import Any, Iterable, Mapping
+
+import torch
+
+from flopguard_hook.polynomials import CACHE, DIMENSION, LITERAL
+
+_Tensor = torch.Tensor
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
+_LITERALS = frozenset({bool, type(None), str, bytes, torch.dtype, torch.device})
+_MOST_ITEMS = 4096
+_DEEPEST = 6
+_PACKED = (
+    "cu_seq",
+    "cu_len",
+)  # sequences packed into one: what counts is on the device
+
+# Modules of torch itself whose forward does not look at `training`.
+_HEEDLESS = frozenset(
+    "torch.nn.modules." + name
+    for name in (
+        "container conv embedding flatten fold linear loss normalization padding"
+        " pixelshuffle pooling sparse upsampling"
+    ).split()
+)
+
+
+class UnsignableError(Exception):
+    """The cost depends on what a signature does not show."""
+
+
+class Signature:
+    """A signature in the making.
+
+    Attributes:
+        structure: Hashable parts, in order.
+        sizes: Integers, in order.
+        kinds: Of each size: DIMENSION, LITERAL or CACHE.
+        batch: Shape of the first tensor of integers, or of the first one.
+    """
+
+    __slots__ = ("batch", "kinds", "sizes", "structure")
+
+    def __init__(self) -> None:
+        self.structure: list[Any] = []
+        self.sizes: list[int] = []
+        self.kinds: list[str] = []
+        self.batch: tuple[int, ...] | None = None
+
+    def add(self, value: Any, depth: int = 0) -> None:
+        """Add a value and what it holds.
+
+        Raises:
+            UnsignableError: Its cost cannot be told from shapes.
+        """
+        kind = type(value)
+        if kind in _LITERALS:
+            self.structure.append(value)
+        elif isinstance(value, _Tensor):
+            self._add_tensor(value, kind)
+        elif kind is int:
+            self.structure.append(kind)
+            self.sizes.append(value)
+            self.kinds.append(LITERAL)
+        elif kind is float:  # schedules change it at every call
+            self.structure.append(value == 0.0)
+        elif depth > _DEEPEST or len(self.structure) > _MOST_ITEMS:
+            raise UnsignableError("arguments without end")  # noqa: TRY003, EM101 # inner
+        elif isinstance(value, dict):
+            self._add_mapping(value, depth)
+        elif isinstance(value, (list, tuple)):
+            self.structure.append(len(value))
+            for item in value:
+                self.add(item, depth + 1)
+        else:
+            self._add_object(value, depth)
+
+    def _add_tensor(self, tensor: Any, kind: type) -> None:
+        if tensor.layout is not torch.strided or tensor.is_nested:
+            raise UnsignableError("sparse or nested tensors")  # noqa: TRY003, EM101 # inner
+        shape = tensor.shape
+        dtype = tensor.dtype
+        self.structure += (dtype, len(shape), tensor.requires_grad)
+        self.sizes += shape
+        self.kinds.append(DIMENSION * len(shape))
+        if kind not in _PLAIN:
+            self.structure += (kind, getattr(tensor, "placements", None))
+        if self.batch is None:
+            self.structure.append(tensor.get_device())
+            self.batch = tuple(shape)
+
+    def _add_mapping(self, mapping: "Mapping[Any, Any]", depth: int) -> None:
+        self.structure.append(len(mapping))
+        for key, value in mapping.items():
+            if type(key) is str:
+                if key.startswith(_PACKED) and value is not None:
+                    raise UnsignableError("packed sequences")  # noqa: TRY003, EM101 # inner
+                self.structure.append(key)
+            else:
+                self.structure.append(type(key))
+            self.add(value, depth + 1)
+
+    def _add_object(self, value: Any, depth: int) -> None:
+        kind = type(value)
+        self.structure.append(kind)
+        layers = getattr(value, "layers", None)
+        if isinstance(value, FunctionType):
+            self.structure.append(value.__code__)
+        elif isinstance(value, torch.nn.Module):
+            self.structure.append(id(value))
+        elif type(layers) is list and hasattr(value, "get_seq_length"):
+            self._add_cache(layers)
+        else:
+            held = getattr(value, "__dict__", None)
+            if type(held) is dict:
+                self._add_mapping(held, depth + 1)
+
+    def _add_cache(self, layers: "Iterable[Any]") -> None:
+        """Add a cache of keys and values: the lengths that its layers have."""
+        seen = set()
+        for layer in layers:
+            keys = getattr(layer, "keys", None)
+            length = keys.shape[-2] if isinstance(keys, _Tensor) and keys.ndim else 0
+            item = (type(layer), length, getattr(layer, "cumulative_length", 0))
+            if item not in seen:
+                seen.add(item)
+                self.structure.append(item[0])
+                for size in item[1:]:
+                    if type(size) is int:
+                        self.sizes.append(size)
+                        self.kinds.append(CACHE)
+
+
+def ambient() -> tuple[Any, ...]:
+    """Return the switches of torch that choose kernels and formats."""
+    c = torch._C
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
+        torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
+        c._get_cublas_allow_tf32(),
+        c._get_flash_sdp_enabled(),
+        c._get_mem_efficient_sdp_enabled(),
+        c._get_math_sdp_enabled(),
+        c._get_cudnn_sdp_enabled(),
+    )
+
+
+class ModuleState:
+    """What a root module is made of, and what about it may change between calls.
+
+    Everything is held weakly: the hook keeps no module and no parameter alive.
+
+    Args:
+        root: The module.
+        epoch: When it was looked at: rises as modules and parameters are registered.
+    """
+
+    def __init__(self, root: Any, epoch: int) -> None:
+        self.epoch = epoch
+        self._trainings = []
+        self._tuners = []
+        self._checkpointed = []
+        structure: list[Any] = []
+        for module in root.modules():
+            reference = weakref.ref(module)
+            if type(module).__module__ not in _HEEDLESS:
+                self._trainings.append(reference)
+            if hasattr(module, "merged_adapters"):
+                self._tuners.append(reference)
+            if "gradient_checkpointing" in vars(module) or hasattr(
+                type(module), "gradient_checkpointing"
+            ):
+                self._checkpointed.append(reference)
+            structure.append(type(module))
+        self._parameters = [weakref.ref(p) for p in root.parameters()]
+        shapes = [(tuple(p.shape), p.dtype) for p in root.parameters()]
+        self.structure = hash((tuple(structure), tuple(shapes)))
+        self._adapters: list[Any] = []
+        self._adapters_token: tuple[Any, ...] = ()
+
+    def now(self, *, grad: bool) -> tuple[Any, ...]:
+        """Return the state as it is.
+
+        Args:
+            grad: Whether the pattern of trainable parameters matters.
+        """
+        training = bytes(
+            [2 if (m := r()) is None else m.training for r in self._trainings]
+        )
+        checkpointed: Any = None
+        pattern = b""
+        if grad:
+            pattern = bytes(
+                [2 if (p := r()) is None else p.requires_grad for r in self._parameters]
+            )
+            if self._checkpointed:
+                checkpointed = tuple(
+                    [
+                        bool(getattr(r(), "gradient_checkpointing", 0))
+                        for r in self._checkpointed
+                    ]
+                )
+        adapters = self._of_adapters() if self._tuners else ()
+        return training, pattern, checkpointed, adapters
+
+    def _of_adapters(self) -> tuple[Any, ...]:
+        found: list[Any] = []
+        for reference in self._tuners:
+            tuner = reference()
+            if tuner is not None:
+                held = vars(tuner)
+                found += (
+                    held.get("_disable_adapters"),
+                    held.get("_active_adapter"),
+                    len(tuner.merged_adapters),
+                )
+        if found != self._adapters:
+            # Lists are changed in place: what is compared later must be a copy.
+            self._adapters = [list(x) if type(x) is list else x for x in found]
+            self._adapters_token = tuple(
+                tuple(x) if type(x) is list else x for x in self._adapters
+            )
+        return self._adapters_token
