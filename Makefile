@@ -56,6 +56,11 @@ test-full: install train model ## Run the long tests too: the real SmolLM2-135M,
 	@$(BIN)/python -m pytest -m full tests/unit tests/contract tests/e2e
 	@$(TRAIN)/bin/python -m pytest -m full tests/training
 
+.PHONY: bench-hook
+bench-hook: install train ## Time the hook against none and two others: docs/benchmarks/hook.md (12 minutes)
+	$(call say,what the hook costs)
+	@PYTHONPATH=tests:sidecar $(TRAIN)/bin/python -m bench $(BENCH)
+
 ## Environments
 
 .PHONY: install
