@@ -1,33 +1,139 @@
 """Counts operators as torch dispatches them. Shell: the one subclass of a torch class.
 
-Loaded only after the user's program has imported torch.
+Loaded only after the user's program has imported torch. A meter is on its thread's stack
+of modes only while a window is measured.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
+import sys
 from typing import Any, Union
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
 from flopguard_hook import facts
 from flopguard_hook.formulas import Formula, is_uncounted
+from flopguard_hook.interrupts import raise_users
 from flopguard_hook.numerics import Numeric, numeric
-from flopguard_hook.session import Charge, Session
+from flopguard_hook.page import cell
+from flopguard_hook.session import MASKED, Session
 from flopguard_hook.table import FORMULAS
 from flopguard_hook.windows import Windows
 
+_MOST_UNKNOWN = 32
 _PASS, _COMPOSITE = "pass", "composite"
-_Kind = Union[str, Formula]
 
 _stack_size = torch._C._len_torch_dispatch_stack
 _stack_at = torch._C._get_dispatch_stack_at
 
 
+class Unknown:
+    """An operator that may multiply and has no formula.
+
+    Attributes:
+        name: Its full name.
+        calls: How often it ran in measured windows.
+        estimate: FLOPs of those calls, where the module's shape tells; else 0.
+    """
+
+    __slots__ = ("calls", "estimate", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.calls = 0
+        self.estimate = 0
+
+
+_Kind = Union[str, Formula, Unknown]
+
+
+class Operators:
+    """What each operator is, looked up once, and what one call of it costs.
+
+    Attributes:
+        unknown: The operators without a formula that were met, by name.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.unknown: dict[str, Unknown] = {}
+        self._session = session
+        self._kinds: dict[Any, _Kind] = {}
+        self._numerics: dict[tuple[Any, bool], Numeric] = {}
+
+    def kind(self, func: Any) -> _Kind:
+        """Return how an operator is treated; never raises."""
+        return self._kinds.get(func) or self._classify(func)
+
+    def _classify(self, func: Any) -> _Kind:
+        kind: _Kind = _PASS
+        try:
+            name = _name(func)
+            if name in FORMULAS:
+                kind = FORMULAS[name]
+            elif getattr(func, "_schema", None) and _is_composite(func.name()):
+                # In inference mode these arrive whole.
+                kind = _COMPOSITE
+            elif is_uncounted(name):
+                kind = self.note_unknown(name)
+        except Exception as error:
+            self._session.fail(error)
+        self._kinds[func] = kind
+        return kind
+
+    def note_unknown(self, name: str, flag: str = "unknown_operator") -> Unknown:
+        """Say loudly that something cannot be counted; return what keeps its calls."""
+        self._session.flag(flag)
+        return self.unknown.setdefault(name, Unknown(name))
+
+    def described(self) -> list[dict[str, Any]]:
+        """Return what is known of the operators without a formula, most calls first."""
+        found = sorted(self.unknown.values(), key=lambda one: -one.calls)
+        return [
+            {
+                "operator": facts.short(one.name),
+                "calls": one.calls,
+                **({"estimate": str(one.estimate)} if one.estimate else {}),
+            }
+            for one in found[:_MOST_UNKNOWN]
+        ]
+
+    def price(
+        self, func: Any, kind: Formula, args: Any, kwargs: Any
+    ) -> tuple[str, int, int] | None:
+        """Return the numeric format, the FLOPs, and those a causal mask hides.
+
+        None if the operator runs on tensors without data or cannot be counted. A
+        formula that raises costs its operator, not the process.
+        """
+        try:
+            operand = args[kind.operand]
+            if operand.is_meta or type(operand).__name__ == "FakeTensor":
+                return None
+            if operand.is_nested:  # a nested tensor has no shape
+                self.note_unknown(_name(func)).calls += 1
+                return None
+            of = self._numeric(operand)
+            flops = kind.flops_of(args, kwargs) * of.factor
+            causal = flops
+            if kind.causal_of is not None:
+                causal = kind.causal_of(args, kwargs) * of.factor
+        except Exception as error:
+            raise_users(error)
+            self.note_unknown(_name(func), "formula_failed").calls += 1
+            return None
+        return kind.format or of.format, flops, flops - causal
+
+    def _numeric(self, operand: Any) -> Numeric:
+        tf32 = operand.is_cuda and bool(torch._C._get_cublas_allow_tf32())
+        key = (operand.dtype, tf32)
+        if key not in self._numerics:
+            self._numerics[key] = numeric(str(operand.dtype), tf32=tf32)
+        return self._numerics[key]
+
+
 class Meter(TorchDispatchMode):
-    """Charges the operators of one thread, at the bottom of its stack of modes.
+    """Measures one thread's windows, at the bottom of its stack of modes.
 
     At the bottom it sees what is really executed, after the user's own modes, and no
     `with` block of the user's can pop it. torch hands it on to the engine's threads,
@@ -35,16 +141,26 @@ class Meter(TorchDispatchMode):
 
     Attributes:
         windows: The counting windows of the thread.
+        live: Whether each operator is written into the page as it runs.
+        counted: Operators counted in this window.
+        varies: Whether a figure depended on what tensors hold.
+        digest: Of the operators counted in this window, in order.
+        muted: Above zero while a compiled graph runs, which counts for itself.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, operators: Operators) -> None:
         super().__init__()
         self.windows = Windows()
+        self.live = True
+        self.counted = 0
+        self.varies = False
+        self.digest = 0
+        self.muted = 0
+        self._tally: dict[int, int] = {}
         self._session = session
-        self._kinds: dict[Any, _Kind] = {}
-        self._numerics: dict[tuple[Any, bool], Numeric] = {}
+        self._operators = operators
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
@@ -64,80 +180,147 @@ class Meter(TorchDispatchMode):
         # A wrapper (DTensor, a quantized tensor) turns into operators on what it holds.
         if types and any(hasattr(kind, "__tensor_flatten__") for kind in types):
             return NotImplemented
-        kind = self._kinds.get(func) or self._classify(func)
-        if kind is _PASS or not self._session.armed:
+        kind = self._operators.kind(func)
+        if kind is _PASS or self.muted or not self._session.armed:
             return func(*args, **kwargs)
         if kind is _COMPOSITE:
             with self:
                 out = func.decompose(*args, **kwargs)
             return func(*args, **kwargs) if out is NotImplemented else out
+        if isinstance(kind, Unknown):
+            kind.calls += 1
+            return func(*args, **kwargs)
         charges = self._begin(func, kind, args, kwargs)
         out = func(*args, **kwargs)
         self._finish(charges)
         return out
 
-    def _classify(self, func: Any) -> _Kind:
-        """Look an operator up, once; never raises."""
-        kind: _Kind = _PASS
-        try:
-            schema = getattr(func, "_schema", None)
-            name = str(schema.name if schema else f"higher_order::{func}")
-            if name in FORMULAS:
-                kind = FORMULAS[name]
-            elif schema and _is_composite(func.name()):
-                # In inference mode these arrive whole.
-                kind = _COMPOSITE
-            elif is_uncounted(name):
-                self._note_uncounted(name)
-        except Exception as error:
-            self._session.fail(error)
-        self._kinds[func] = kind
-        return kind
-
-    def _note_uncounted(self, name: str) -> None:
-        self._session.flag("unknown_operator")
-        names = self._session.noted("unknown_operators", [])
-        self._session.note("unknown_operators", facts.with_name(names, name))
-
     def _begin(
         self, func: Any, kind: Any, args: Any, kwargs: Any
-    ) -> tuple[Charge, ...]:
+    ) -> tuple[tuple[int, int], ...]:
         """Charge an operator as begun; never raises."""
         try:
-            operand = args[kind.operand]
-            if operand.is_meta or type(operand).__name__ == "FakeTensor":
-                return ()
             if _another_below():
                 return ()
-            if operand.is_nested:  # a nested tensor has no shape
-                self._note_uncounted(func._schema.name)
+            price = self._operators.price(func, kind, args, kwargs)
+            if price is None:
                 return ()
-            of = self._numeric(operand)
-            flops = kind.flops_of(args, kwargs) * of.factor
+            numeric_format, flops, masked = price
+            self.varies |= kind.varies
             category = self.windows.category(grad=torch.is_grad_enabled())
-            if category == "recompute":
-                self._session.note("checkpointing", value=True)
-            charges = (Charge(category, of.format, flops),)
-            self._session.begin(charges)
+            charges = [(cell(category, numeric_format), flops)]
+            if masked and category in {"forward", "backward"}:
+                charges.append((MASKED, masked))
+            self.counted += 1
+            self.digest = hash((self.digest, id(func), flops))
+            if self.live:
+                self._session.begin(charges)
         except Exception as error:
             self._session.fail(error)
             return ()
-        return charges
+        return tuple(charges)
 
-    def _finish(self, charges: "tuple[Charge, ...]") -> None:
-        if not charges or not self._session.armed:
-            return
+    def _finish(self, charges: "tuple[tuple[int, int], ...]") -> None:
+        if charges and self._session.armed:
+            try:
+                for index, flops in charges:
+                    self._tally[index] = self._tally.get(index, 0) + flops
+                if self.live:  # the next operator, or the window's end, writes it
+                    self._session.finish(charges, write=False)
+            except Exception as error:
+                self._session.fail(error)
+
+    def start(self, *, live: bool) -> None:
+        """Begin to measure.
+
+        Args:
+            live: False if the page says already what is about to run.
+        """
+        self.live = live
+        self.counted = 0
+        self.varies = False
+        self.digest = 0
+        self._tally = {}
+        modes = _taken_off()
         try:
-            self._session.finish(charges)
-        except Exception as error:
-            self._session.fail(error)
+            self.__enter__()
+        finally:
+            for mode in reversed(modes):
+                _push_mode(mode)
 
-    def _numeric(self, operand: Any) -> Numeric:
-        tf32 = operand.is_cuda and _uses_tf32()
-        key = (operand.dtype, tf32)
-        if key not in self._numerics:
-            self._numerics[key] = numeric(str(operand.dtype), tf32=tf32)
-        return self._numerics[key]
+    def stop(self) -> tuple[tuple[int, int], ...]:
+        """Leave the stack and return what was measured, by cell."""
+        modes: list[Any] = []
+        while _stack_size():
+            if _stack_at(_stack_size() - 1) is self:
+                self.__exit__(None, None, None)
+                break
+            modes.append(_pop_mode())
+        for mode in reversed(modes):
+            _push_mode(mode)
+        return tuple(sorted(self._tally.items()))
+
+    def add(self, charges: "tuple[tuple[int, int], ...]") -> None:
+        """Charge what counted for itself, a compiled graph, as begun."""
+        self.counted += 1
+        self.digest = hash((self.digest, charges))
+        if self.live:
+            self._session.begin(charges)
+
+    def added(self, charges: "tuple[tuple[int, int], ...]") -> None:
+        """Charge it as done."""
+        self._finish(charges)
+
+
+def _taken_off() -> list[Any]:
+    """Take every mode off the stack and return them, the top first."""
+    modes = []
+    while _stack_size():
+        modes.append(_pop_mode())
+    return modes
+
+
+def meter_on_stack() -> Meter | None:
+    """Return the meter that measures this thread now, if one does."""
+    for i in range(_stack_size()):
+        mode = _stack_at(i)
+        if type(mode) is Meter:
+            return mode
+    return None
+
+
+def stack_is_empty() -> bool:
+    """Say whether no mode of anybody's is active."""
+    return not _stack_size()
+
+
+def is_traced() -> bool:
+    """Say whether what runs is only recorded: fake tensors, jit.trace, make_fx."""
+    if torch._C._get_tracing_state() is not None:
+        return True
+    if _stack_size() and any(
+        torch._C._get_dispatch_mode(key) is not None for key in _TRACING
+    ):
+        return True
+    # AOTAutograd runs the engine on tensors that hold no data.
+    guards = sys.modules.get("torch._guards")
+    return (
+        guards is not None
+        and "torch._dynamo" in sys.modules
+        and guards.TracingContext.try_get() is not None
+    )
+
+
+_TRACING = tuple(
+    getattr(torch._C._TorchDispatchModeKey, name)
+    for name in ("FAKE", "PROXY", "FUNCTIONAL")
+    if hasattr(torch._C._TorchDispatchModeKey, name)
+)
+
+
+def _name(func: Any) -> str:
+    schema = getattr(func, "_schema", None)
+    return str(schema.name if schema else f"higher_order::{func}")
 
 
 def _is_composite(name: str) -> bool:
@@ -149,57 +332,6 @@ def _is_composite(name: str) -> bool:
         return False
 
 
-def _uses_tf32() -> bool:
-    return bool(torch._C._get_cublas_allow_tf32())
-
-
 def _another_below() -> bool:
     """Say whether another meter sees the operator next: then that one charges it."""
     return any(type(_stack_at(i)) is Meter for i in range(_stack_size()))
-
-
-class Meters:
-    """The meter of each thread, put on its stack when the thread first needs it."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._local = threading.local()
-
-    def current(self) -> Meter | None:
-        """Return this thread's meter, on its stack; None where it cannot be put.
-
-        Only an empty stack takes it: it belongs below the user's own modes.
-        """
-        for i in range(_stack_size()):
-            mode = _stack_at(i)
-            if type(mode) is Meter:
-                return mode
-        if _stack_size():
-            return None
-        lease = getattr(self._local, "lease", None)
-        if lease is None:
-            lease = self._local.lease = _Lease(Meter(self._session))
-        lease.meter.__enter__()
-        return lease.meter
-
-    def start_anew(self) -> None:
-        """Forget the open windows: in a forked child."""
-        lease = getattr(self._local, "lease", None)
-        if lease is not None:
-            lease.meter.windows = Windows()
-
-
-class _Lease:
-    """Takes the meter off the stack when its thread ends.
-
-    A thread-local is cleared in its own thread while that still holds the GIL. torch
-    would drop the mode later, without it, and could deadlock.
-    """
-
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            if _stack_size() and _stack_at(_stack_size() - 1) is self.meter:
-                self.meter.__exit__(None, None, None)

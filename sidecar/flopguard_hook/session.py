@@ -85,6 +85,14 @@ class Session:
         """Return the FLOPs of all work that returned."""
         return sum(self._done[:MASKED])
 
+    def trained(self) -> int:
+        """Return the FLOPs of forward and backward that returned."""
+        return sum(
+            flops
+            for (category, _), flops in zip(CELLS, self._done)
+            if category in {"forward", "backward"}
+        )
+
     def begin(self, charges: Charges) -> None:
         """Raise `begun` before the work is dispatched."""
         if not charges:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from types import FunctionType
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, NoReturn
 
 import torch
 
@@ -46,16 +46,16 @@ class Signature:
         structure: Hashable parts, in order.
         sizes: Integers, in order.
         kinds: Of each size: DIMENSION, LITERAL or CACHE.
-        batch: Shape of the first tensor of integers, or of the first one.
+        batch_at: From and to where in `sizes` the shape of the first tensor is.
     """
 
-    __slots__ = ("batch", "kinds", "sizes", "structure")
+    __slots__ = ("batch_at", "kinds", "sizes", "structure")
 
     def __init__(self) -> None:
         self.structure: list[Any] = []
         self.sizes: list[int] = []
         self.kinds: list[str] = []
-        self.batch: tuple[int, ...] | None = None
+        self.batch_at = (0, 0)
 
     def add(self, value: Any, depth: int = 0) -> None:
         """Add a value and what it holds.
@@ -75,7 +75,7 @@ class Signature:
         elif kind is float:  # schedules change it at every call
             self.structure.append(value == 0.0)
         elif depth > _DEEPEST or len(self.structure) > _MOST_ITEMS:
-            raise UnsignableError("arguments without end")  # noqa: TRY003, EM101 # inner
+            _refuse("arguments without end")
         elif isinstance(value, dict):
             self._add_mapping(value, depth)
         elif isinstance(value, (list, tuple)):
@@ -87,24 +87,24 @@ class Signature:
 
     def _add_tensor(self, tensor: Any, kind: type) -> None:
         if tensor.layout is not torch.strided or tensor.is_nested:
-            raise UnsignableError("sparse or nested tensors")  # noqa: TRY003, EM101 # inner
+            _refuse("sparse or nested tensors")
         shape = tensor.shape
-        dtype = tensor.dtype
-        self.structure += (dtype, len(shape), tensor.requires_grad)
+        if not self.batch_at[1]:
+            start = len(self.sizes)
+            self.batch_at = (start, start + len(shape))
+            self.structure.append(tensor.get_device())
+        self.structure += (tensor.dtype, len(shape), tensor.requires_grad)
         self.sizes += shape
         self.kinds.append(DIMENSION * len(shape))
         if kind not in _PLAIN:
             self.structure += (kind, getattr(tensor, "placements", None))
-        if self.batch is None:
-            self.structure.append(tensor.get_device())
-            self.batch = tuple(shape)
 
     def _add_mapping(self, mapping: "Mapping[Any, Any]", depth: int) -> None:
         self.structure.append(len(mapping))
         for key, value in mapping.items():
             if type(key) is str:
                 if key.startswith(_PACKED) and value is not None:
-                    raise UnsignableError("packed sequences")  # noqa: TRY003, EM101 # inner
+                    _refuse("packed sequences")
                 self.structure.append(key)
             else:
                 self.structure.append(type(key))
@@ -113,17 +113,20 @@ class Signature:
     def _add_object(self, value: Any, depth: int) -> None:
         kind = type(value)
         self.structure.append(kind)
-        layers = getattr(value, "layers", None)
         if isinstance(value, FunctionType):
-            self.structure.append(value.__code__)
-        elif isinstance(value, torch.nn.Module):
+            self.structure.append(id(value.__code__))
+            return
+        if isinstance(value, torch.nn.Module):
             self.structure.append(id(value))
-        elif type(layers) is list and hasattr(value, "get_seq_length"):
+            return
+        held = getattr(value, "__dict__", None)
+        if type(held) is not dict:
+            return
+        layers = held.get("layers")
+        if type(layers) is list and hasattr(kind, "get_seq_length"):
             self._add_cache(layers)
         else:
-            held = getattr(value, "__dict__", None)
-            if type(held) is dict:
-                self._add_mapping(held, depth + 1)
+            self._add_mapping(held, depth + 1)
 
     def _add_cache(self, layers: "Iterable[Any]") -> None:
         """Add a cache of keys and values: the lengths that its layers have."""
@@ -139,6 +142,10 @@ class Signature:
                     if type(size) is int:
                         self.sizes.append(size)
                         self.kinds.append(CACHE)
+
+
+def _refuse(why: str) -> NoReturn:
+    raise UnsignableError(why)
 
 
 def ambient() -> tuple[Any, ...]:
@@ -177,7 +184,9 @@ class ModuleState:
             reference = weakref.ref(module)
             if type(module).__module__ not in _HEEDLESS:
                 self._trainings.append(reference)
-            if hasattr(module, "merged_adapters"):
+            if hasattr(type(module), "merged_adapters") or (
+                "merged_adapters" in vars(module)
+            ):
                 self._tuners.append(reference)
             if "gradient_checkpointing" in vars(module) or hasattr(
                 type(module), "gradient_checkpointing"

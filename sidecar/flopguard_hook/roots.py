@@ -1,0 +1,106 @@
+"""Keeps track of the modules that the program calls itself. Shell."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from torch.nn.modules import module as torch_modules
+
+from flopguard_hook.replay import Owner
+from flopguard_hook.signature import ModuleState
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from flopguard_hook.describing import Describer
+
+# Attributes of modules whose cost depends on chance or on what tensors hold: layers
+# dropped at random, experts with a capacity beyond which tokens are dropped.
+_BY_CHANCE = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop", "expert_capacity")
+
+
+class Root:
+    """A module that the program calls itself.
+
+    Attributes:
+        module: A weak reference to it.
+        owner: Whether its windows are replayed.
+        is_transparent: Whether it runs the engine or an optimizer within its call: then
+            the modules that it calls are the roots.
+        state: What it is made of, as last looked at.
+    """
+
+    __slots__ = ("is_transparent", "module", "owner", "state")
+
+    def __init__(self, module: Any, reference: Any) -> None:
+        self.module = reference
+        self.owner = Owner(type(module).__name__)
+        self.is_transparent = False
+        self.state: ModuleState | None = None
+
+
+class Roots:
+    """The root modules of a process, held weakly."""
+
+    def __init__(self, describer: Describer) -> None:
+        self._describer = describer
+        self._roots: dict[int, Root] = {}
+        self._epoch = 0
+        for register in (
+            torch_modules.register_module_module_registration_hook,
+            torch_modules.register_module_parameter_registration_hook,
+        ):
+            register(self._registered)
+
+    def _registered(self, *_: Any) -> None:
+        self._epoch += 1
+
+    def of(self, module: Any) -> Root:
+        """Return what is known of a module."""
+        root = self._roots.get(id(module))
+        if root is not None and root.module() is module:
+            return root
+        key = id(module)
+        reference = weakref.ref(module, lambda gone: self._forget(key, gone))
+        root = self._roots[key] = Root(module, reference)
+        return root
+
+    def _forget(self, key: int, gone: Any) -> None:
+        root = self._roots.get(key)
+        if root is not None and root.module is gone:
+            del self._roots[key]
+
+    def owners(self) -> list[Owner]:
+        """Return whose windows are replayed or not."""
+        return [root.owner for root in list(self._roots.values())]
+
+    def state(self, root: Root, module: Any, args: Any, kwargs: Any) -> ModuleState:
+        """Return what a root is made of, looked at anew if anything was registered."""
+        state = root.state
+        if state is None or state.epoch != self._epoch:
+            before = None if state is None else state.structure
+            state = root.state = ModuleState(module, self._epoch)
+            if state.structure != before:
+                root.owner.off = root.owner.off or _why_measured(module)
+                self._describer.describe(module, args, kwargs)
+        return state
+
+    def purpose(self, frame: FrameType | None) -> str:
+        """Return what a call without gradients is for."""
+        del frame
+        return "other"
+
+
+def _why_measured(module: Any) -> str:
+    """Return why a model is better measured at every call; empty if it is not."""
+    for part in module.modules():
+        for holder in (part, getattr(part, "config", None)):
+            for name in _BY_CHANCE:
+                value = None
+                with contextlib.suppress(Exception):
+                    value = vars(holder).get(name)
+                if isinstance(value, (int, float)) and value > 0:
+                    return f"{type(part).__name__} has {name}"
+    return ""
