@@ -14,6 +14,7 @@ EVALUATION = "evaluation"
 REFERENCE = "reference"
 REWARD = "reward"
 OTHER = "other"
+_IDLE = "idle"
 
 _MOST_FRAMES = 64
 
@@ -54,9 +55,9 @@ def of_frames(frame: Any, module: Any = None) -> str:
         if in_trainer and by_state == OTHER and purpose in {OTHER, EVALUATION}:
             by_state = _by_state(module)
         if purpose != OTHER:
-            return by_state if by_state != OTHER else purpose
+            return REFERENCE if by_state == REFERENCE else purpose
         frame = frame.f_back
-    return by_state
+    return REFERENCE if by_state == _IDLE else by_state
 
 
 def _of_name(name: str, path: str, *, is_training: bool) -> str:
@@ -73,7 +74,11 @@ def _of_name(name: str, path: str, *, is_training: bool) -> str:
 
 
 def _by_state(module: Any) -> str:
-    """Tell a trainer's reference model by its being frozen, or its adapters off."""
+    """Tell a trainer's reference model from the one that it trains.
+
+    The reference is frozen, or has its adapters off. One that is neither is at least
+    not in training mode, but so is every model while it is evaluated.
+    """
     if module is None:
         return OTHER
     for layer in module.modules():
@@ -83,5 +88,5 @@ def _by_state(module: Any) -> str:
             return REFERENCE
     if module.training:
         return OTHER
-    frozen = not any(parameter.requires_grad for parameter in module.parameters())
-    return REFERENCE if frozen else OTHER
+    is_frozen = not any(parameter.requires_grad for parameter in module.parameters())
+    return REFERENCE if is_frozen else _IDLE

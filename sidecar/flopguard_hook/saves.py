@@ -64,7 +64,7 @@ def name_of(path: str) -> str:
         if _CHECKPOINT.fullmatch(parts[i]):
             while i > 1 and _CHECKPOINT.fullmatch(parts[i - 1]):
                 i -= 1  # noqa: PLW2901 # checkpoint-500/global_step500 is one
-            plain = parts[i][4:] if parts[i].startswith("tmp-") else parts[i]
+            plain = parts[i].removeprefix("tmp-")
             return _short("/".join([*parts[:i], plain]))
     return _short(folder if _PARTS.fullmatch(base) and folder else path)
 
