@@ -203,10 +203,7 @@ def trilinear(args: Arguments, _: Options) -> int:
 
 @formula("aten::_cdist_forward")
 def distances(args: Arguments, _: Options) -> int:
-    """Charge a difference, its power and a sum for each pair and coordinate.
-
-    Torch may compute Euclidean distances as a product of matrices instead: 2 for 3.
-    """
+    """Charge a difference, its power and a sum for each pair and coordinate."""
     return 3 * _pairs(args[0], args[1])
 
 
@@ -214,6 +211,27 @@ def distances(args: Arguments, _: Options) -> int:
 def distances_backward(args: Arguments, _: Options) -> int:
     """Charge (grad, x1, x2, ...): a difference, its power, the gradient, a sum."""
     return 4 * _pairs(args[1], args[2])
+
+
+@formula("aten::_euclidean_dist")
+def euclidean_distances(args: Arguments, _: Options) -> int:
+    """Charge (x1, x2) as one product: of the coordinates and of both squared norms."""
+    pairs = prod(args[0].shape[:-1]) * int(args[1].shape[-2])
+    return 2 * pairs * (int(args[0].shape[-1]) + 2)
+
+
+@formula("aten::_pdist_forward")
+def own_distances(args: Arguments, _: Options) -> int:
+    """Charge n x k: a difference, its power and a sum for each pair and coordinate."""
+    rows, width = (int(size) for size in args[0].shape)
+    return 3 * width * rows * (rows - 1) // 2
+
+
+@formula("aten::_pdist_backward", operand=1)
+def own_distances_backward(args: Arguments, _: Options) -> int:
+    """Charge (grad, x, ...): a difference, its power, the gradient, a sum."""
+    rows, width = (int(size) for size in args[1].shape)
+    return 4 * width * rows * (rows - 1) // 2
 
 
 def _pairs(left: Any, right: Any) -> int:

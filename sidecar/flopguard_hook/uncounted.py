@@ -93,7 +93,8 @@ WITHOUT_FORMULA = {
     **dict.fromkeys(
         _named(
             "aten",
-            "_linalg_eigh _linalg_eigvals _linalg_svd linalg_eig linalg_lstsq"
+            "_linalg_eigh _linalg_eigvals _linalg_svd linalg_eig linalg_eigvals"
+            " linalg_lstsq linalg_pinv"
             " linalg_matrix_exp linalg_matrix_sqrth linalg_polar"
             " _compute_linear_combination",
         )
@@ -116,7 +117,8 @@ WITHOUT_FORMULA = {
             "_lstm_mps _mps_convolution _mps_convolution_transpose lstm_mps_backward"
             " mps_convolution_backward mps_convolution_transpose_backward"
             " _scaled_dot_product_attention_math_for_mps",
-        ),
+        )
+        | _named("prims", "fft_c2c fft_c2r fft_r2c"),
         _BACKEND,
     ),
     **dict.fromkeys(
