@@ -124,6 +124,7 @@ class Facts:
     gpus: tuple[str, ...] = ()
     optimizers: tuple[str, ...] = ()
     accumulation: int = 1
+    steps: int = 0  # when the facts were written
     parallelism: tuple[tuple[str, int], ...] = ()  # (kind, degree or 0)
     world_size: int = 1
     unknown_operators: tuple[UnknownOperator, ...] = ()
@@ -159,6 +160,7 @@ def _read(raw: object) -> Facts:
         gpus=_names(raw.get("gpus")),
         optimizers=_names(raw.get("optimizers")),
         accumulation=max(1, number(raw.get("accumulation"), 1)),
+        steps=number(raw.get("steps"), 0),
         parallelism=tuple(
             (_cut(text(each, "kind")), number(at(each, "degree"), 0))
             for each in _first(raw, "parallelism", MOST_MODELS)

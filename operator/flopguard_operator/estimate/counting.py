@@ -7,7 +7,7 @@ addition; attention over the full square, whatever a mask hides.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flopguard_operator.estimate.model import (
     NON_REENTRANT,
@@ -25,7 +25,7 @@ from flopguard_operator.estimate.products import (
     Operation,
     Product,
     X,
-    blocks,
+    block_of,
     heads,
 )
 
@@ -54,6 +54,12 @@ class Passes:
             self.forward + other.forward,
             self.backward + other.backward,
             self.recompute + other.recompute,
+        )
+
+    def times(self, count: int) -> "Passes":
+        """Return the FLOPs of so many calls."""
+        return Passes(
+            self.forward * count, self.backward * count, self.recompute * count
         )
 
 
@@ -114,23 +120,35 @@ class Counting:
             sizes: how many rows their products have.
             first: place of the first block among all of the model's.
         """
-        known: dict[tuple[Block, bool, bool, bool], tuple[Passes, bool]] = {}
         total = Passes()
-        encoder = self.architecture.encoder
-        every = self.architecture.stack.blocks + (encoder.blocks if encoder else 0)
-        trained_blocks = self.method.trained_blocks
-        for place, block in enumerate(blocks(stack, self.architecture.hidden), first):
-            trained = not self.method.frozen and (
-                trained_blocks is None or place >= every - trained_blocks
-            )
-            key = (block, X in self.needs, MEMORY in self.needs, trained)
-            if key not in known:
-                known[key] = self._block(block, sizes, trained=trained)
-            passes, needs = known[key]
-            total += passes
-            if needs:
-                self.needs.add(X)
+        for length, block, trained in self._pieces(stack, first):
+            left = length
+            while left:
+                before = X in self.needs
+                passes, needs = self._block(block, sizes, trained=trained)
+                if needs:
+                    self.needs.add(X)
+                # From here on all blocks of the piece are alike.
+                equal = left if (X in self.needs) == before else 1
+                total += passes.times(equal)
+                left -= equal
         return total
+
+    def _pieces(self, stack: Stack, first: int) -> Iterator[tuple[int, Block, bool]]:
+        """Yield how many equal blocks there are, one of them, and if it is trained."""
+        method, encoder = self.method, self.architecture.encoder
+        every = self.architecture.stack.blocks + (encoder.blocks if encoder else 0)
+        frozen = every if method.frozen else 0
+        if method.trained_blocks is not None:
+            frozen = max(frozen, every - method.trained_blocks)
+        bounds = (stack.dense_blocks, frozen - first, stack.blocks)
+        edges = sorted({min(max(0, edge), stack.blocks) for edge in bounds} - {0})
+        begin = 0
+        for end in edges:
+            sparse = begin >= stack.dense_blocks
+            block = block_of(stack, self.architecture.hidden, sparse=sparse)
+            yield end - begin, block, begin + first >= frozen
+            begin = end
 
     def _block(
         self, block: Block, sizes: "_Sizes", *, trained: bool
@@ -260,19 +278,23 @@ class _Sizes:
 
 
 def options(architecture: Architecture, method: Method) -> Iterator[Assumed]:
-    """Yield what may be assumed, the likeliest first."""
+    """Yield what is likely, then the same with one open question answered otherwise."""
     fused = _kernels(architecture, method)
     inputs = _answers(known=method.input_gradient, likely=method.checkpointing != NONE)
     early: tuple[bool, ...] = (True,)
     if method.checkpointing == NON_REENTRANT:
         early = (not architecture.tail, architecture.tail)
+    likely = Assumed(fused[0], inputs[0], early[0])
+    yield likely
+    for kernel in fused[1:]:
+        yield replace(likely, fused_attention=kernel)
+    for gradient in inputs[1:]:
+        yield replace(likely, input_gradient=gradient)
+    for stops in early[1:]:
+        yield replace(likely, stops_early=stops)
     stacks = (architecture.stack, architecture.encoder)
-    windows = any(s is not None and s.attention.window for s in stacks)
-    for kernel in fused:
-        for gradient in inputs:
-            for stop in early:
-                for windowed in (False, True) if windows else (False,):
-                    yield Assumed(kernel, gradient, stop, windowed)
+    if any(s is not None and s.attention.window for s in stacks):
+        yield replace(likely, windowed=True)
 
 
 def _kernels(architecture: Architecture, method: Method) -> tuple[bool, ...]:

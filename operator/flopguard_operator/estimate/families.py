@@ -21,7 +21,7 @@ from flopguard_operator.estimate.model import (
     Patches,
     Stack,
 )
-from flopguard_operator.estimate.products import Product, blocks
+from flopguard_operator.estimate.products import Product, kinds
 from flopguard_operator.facts import Config, Layer, Model
 
 MOST_BLOCKS = 1_000
@@ -307,10 +307,10 @@ def _fits(found: Architecture, layers: Iterable[Layer]) -> bool:
     for stack in (found.encoder, found.stack):
         if stack is None:
             continue
-        for block in blocks(stack, found.hidden):
+        for count, block in kinds(stack, found.hidden):
             for each in block:
                 if isinstance(each, Product) and each.name not in _NOT_LINEAR:
-                    claimed[_pair(each.inputs, each.outputs)] += 1
+                    claimed[_pair(each.inputs, each.outputs)] += count
     present: Counter[tuple[int, int]] = Counter()
     for layer in layers:
         inside = "*" in layer.name and _is_linear(layer)

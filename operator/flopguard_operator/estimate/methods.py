@@ -10,7 +10,7 @@ from flopguard_operator.estimate.model import (
     Architecture,
     Method,
 )
-from flopguard_operator.estimate.products import Product, blocks, heads
+from flopguard_operator.estimate.products import Product, heads, kinds
 from flopguard_operator.facts import Adapter, Facts, Layer, Model
 
 _PROMPTS = ("PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING")
@@ -71,7 +71,7 @@ def of_model(model: Model, facts: Facts, found: Architecture) -> Method | str:
 def _adaptable(found: Architecture) -> set[str]:
     """Return the names of the layers that an adapter may sit on."""
     stacks = [stack for stack in (found.stack, found.encoder) if stack is not None]
-    every = [block for stack in stacks for block in blocks(stack, found.hidden)]
+    every = [block for stack in stacks for _, block in kinds(stack, found.hidden)]
     products = [each for block in (*every, heads(found)) for each in block]
     return {p.name for p in products if isinstance(p, Product) and p.adaptable}
 

@@ -83,6 +83,12 @@ class Stack:
     names: Names = field(default_factory=Names)
     cross_names: Names = field(default_factory=Names)
 
+    @property
+    def dense_blocks(self) -> int:
+        """How many of the first blocks have no experts."""
+        own = self.experts
+        return self.blocks if own is None else min(own.dense_blocks, self.blocks)
+
 
 @dataclass(frozen=True)
 class Head:

@@ -21,7 +21,6 @@ from flopguard_operator.estimate.model import (
     Bounds,
     Call,
     Estimate,
-    Method,
     Work,
 )
 from flopguard_operator.estimate.steps import of_call, of_work
@@ -51,7 +50,7 @@ def of_process(facts: Facts, steps: int) -> Opinion:
     trained = [
         part
         for part, model in zip(parts, facts.models, strict=True)
-        if model.training_calls
+        if model.training_calls or any(batch.training for batch in model.batches)
     ]
     if not trained:
         return Opinion(Estimate(), exact=False, why_not="no training call is known yet")
@@ -70,20 +69,49 @@ def _of_model(model: Model, facts: Facts, steps: int) -> Opinion:
     if isinstance(method, str):
         return Opinion(_rough(model, facts, steps), exact=False, why_not=method)
     calls = tuple(_calls(model, found))
-    if not calls:
-        return Opinion(
-            Estimate(), exact=False, why_not="the shapes of its batches are not known"
-        )
-    training = Work(tuple(c for c in calls if c[0].training), 0)
-    other = Work(tuple(c for c in calls if not c[0].training), 0)
-    estimate = of_work(found, method, training)
-    estimate = _scaled(estimate, training, _ahead(model, facts, steps))
-    slack = _slack(found, method, training, facts.accumulation)
-    estimate = estimate + slack + of_work(found, method, other)
-    update = (steps if model.training_calls else 0) * method.elements
-    spent = update * method.per_element
-    return Opinion(
-        estimate + Estimate({OPTIMIZER: Bounds(spent, spent, spent)}), exact=True
+    training = [
+        (of_call(found, method, call), count) for call, count in calls if call.training
+    ]
+    if model.training_calls and not training:
+        why_not = "the shapes of its batches are not known"
+        return Opinion(Estimate(), exact=False, why_not=why_not)
+    others = Work(tuple(each for each in calls if not each[0].training), 0)
+    estimate = of_work(found, method, others)
+    if training:
+        estimate += _of_training(training, model, facts, steps)
+        update = steps * method.elements * method.per_element
+        estimate += Estimate({OPTIMIZER: Bounds(update, update, update)})
+    return Opinion(estimate, exact=True)
+
+
+def _of_training(
+    listed: list[tuple[Estimate, int]], model: Model, facts: Facts, steps: int
+) -> Estimate:
+    """Return the training calls by now, with what is under way and what is not listed.
+
+    Shapes beyond the listed ones are between the cheapest and the dearest of these.
+    """
+    costs = sorted((cost.total for cost, _ in listed), key=lambda total: total.expected)
+    cheapest, dearest = costs[0].low, costs[-1].high
+    count = sum(times for _, times in listed)
+    total = sum((cost.times(times) for cost, times in listed), Estimate())
+    unlisted = max(0, model.training_calls - count)
+    calls = max(count, _calls_by_now(model, facts, steps))
+    scaled = {n: _scale(each, calls, count) for n, each in total.flops.items()}
+    low, high = (sum(getattr(b, k) for b in scaled.values()) for k in ("low", "high"))
+    slack = Bounds(-dearest, 0, dearest * _calls_per_step(model, facts))
+    if unlisted:
+        part = unlisted * calls // max(1, model.training_calls)
+        share = _scale(Bounds(low, 0, high), part, calls)
+        slack += Bounds(part * cheapest - share.low, 0, part * dearest - share.high)
+    return Estimate(scaled, total.doubts) + Estimate({FORWARD: slack})
+
+
+def _scale(bounds: Bounds, part: int, whole: int) -> Bounds:
+    return Bounds(
+        bounds.low * part // whole,
+        bounds.expected * part // whole,
+        bounds.high * part // whole,
     )
 
 
@@ -111,36 +139,21 @@ def _calls(model: Model, found: Architecture) -> Iterator[tuple[Call, int]]:
         )
 
 
-def _ahead(model: Model, facts: Facts, steps: int) -> int:
-    """Return how many training calls there were by now, as far as is known."""
-    return max(model.training_calls, steps * facts.accumulation)
+def _calls_by_now(model: Model, facts: Facts, steps: int) -> int:
+    """Return how many training calls there were by now, as far as is known.
+
+    Facts are older than the count of steps: the calls of a step stay as many.
+    """
+    if facts.steps:
+        by_now = model.training_calls * steps // facts.steps
+    else:
+        by_now = steps * facts.accumulation
+    return max(model.training_calls, by_now)
 
 
-def _scaled(estimate: Estimate, told: Work, calls: int) -> Estimate:
-    """Return the estimate of the calls that the facts list, for all that there were."""
-    listed = sum(count for _, count in told.calls)
-    if not listed or calls <= listed:
-        return estimate
-    flops = {
-        name: Bounds(
-            each.low * calls // listed,
-            each.expected * calls // listed,
-            each.high * calls // listed,
-        )
-        for name, each in estimate.flops.items()
-    }
-    return Estimate(flops, estimate.doubts)
-
-
-def _slack(
-    found: Architecture, method: Method, told: Work, accumulation: int
-) -> Estimate:
-    """Return what is under way: a call less than told, or a whole step more."""
-    dearest = Bounds()
-    for call, _ in told.calls:
-        total = of_call(found, method, call).total
-        dearest = max(dearest, total, key=lambda bounds: bounds.high)
-    return Estimate({FORWARD: Bounds(-dearest.high, 0, accumulation * dearest.high)})
+def _calls_per_step(model: Model, facts: Facts) -> int:
+    each = -(-model.training_calls // facts.steps) if facts.steps else 1
+    return max(facts.accumulation, each)
 
 
 def _sharded(estimate: Estimate, facts: Facts) -> Estimate:
@@ -169,7 +182,7 @@ def _rough(model: Model, facts: Facts, steps: int) -> Estimate:
     trained = sum(2 * _size(layer) for layer in model.layers if layer.trainable)
     tokens = _tokens(model, training=True)
     listed = sum(b.calls for b in model.batches if b.training)
-    calls = _ahead(model, facts, steps)
+    calls = _calls_by_now(model, facts, steps)
     if listed and calls > listed:
         tokens = tokens * calls // listed
     update = steps * model.held * methods.per_element(facts.optimizers)

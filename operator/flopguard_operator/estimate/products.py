@@ -50,19 +50,25 @@ Operation = Product | Core
 Block = tuple[Operation, ...]
 
 
-def blocks(stack: Stack, hidden: int) -> Iterator[Block]:
-    """Yield the blocks of a stack, each as its operations in their order."""
-    attention = tuple(_attention(stack.attention, stack.names, hidden))
-    cross = tuple(_cross(stack.attention, stack.cross_names, hidden))
-    dense = tuple(_dense(stack, hidden))
-    experts = stack.experts
-    for place in range(stack.blocks):
-        sparse = experts is not None and place >= experts.dense_blocks
-        last = tuple(_experts(experts, stack, hidden)) if sparse and experts else dense
-        yield _side_by_side(
-            (*attention, *(cross if stack.cross else ()), *last),
-            parallel=stack.parallel,
-        )
+def block_of(stack: Stack, hidden: int, *, sparse: bool) -> Block:
+    """Return the operations of a block in their order; `sparse`: one with experts."""
+    experts = stack.experts if sparse else None
+    last = (
+        _dense(stack, hidden) if experts is None else _experts(experts, stack, hidden)
+    )
+    whole = [*_attention(stack.attention, stack.names, hidden)]
+    if stack.cross:
+        whole += _cross(stack.attention, stack.cross_names, hidden)
+    return _side_by_side((*whole, *last), parallel=stack.parallel)
+
+
+def kinds(stack: Stack, hidden: int) -> Iterator[tuple[int, Block]]:
+    """Yield how many blocks of a kind there are, and one of them."""
+    dense = stack.dense_blocks
+    if dense:
+        yield dense, block_of(stack, hidden, sparse=False)
+    if stack.blocks > dense:
+        yield stack.blocks - dense, block_of(stack, hidden, sparse=True)
 
 
 def _side_by_side(block: Block, *, parallel: bool) -> Block:

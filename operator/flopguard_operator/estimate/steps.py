@@ -56,7 +56,11 @@ def of_work(architecture: Architecture, method: Method, work: Work) -> Estimate:
 
 
 def _bounds(found: list[int]) -> Bounds:
-    return Bounds(min(found), found[0], max(found))
+    """Return the likeliest figure, and what all the other answers add up to."""
+    likely = found[0]
+    less = sum(max(0, likely - each) for each in found)
+    more = sum(max(0, each - likely) for each in found)
+    return Bounds(max(0, likely - less), likely, likely + more)
 
 
 def _doubts(
