@@ -54,8 +54,9 @@ def visible_pairs(
             first query is at the first key's.
     """
     shift = keys - queries if from_end else 0
-    after = keys if right is None else right
-    before = max(queries, keys) + keys if left is None else left
+    everywhere = queries + keys
+    after = everywhere if right is None else right
+    before = everywhere if left is None else left
     last = _sum_of_bounded(shift + after + 1, queries, keys)
     return last - _sum_of_bounded(shift - before, queries, keys)
 

@@ -11,6 +11,7 @@ import torch
 
 from flopguard_hook import packed
 from flopguard_hook.formulas import find, is_uncounted
+from flopguard_hook.optimizers import step_cost
 from flopguard_hook.table import FORMULAS
 from flopguard_hook.uncounted import WITHOUT_FORMULA
 from training.published_schemas import PUBLISHED
@@ -85,7 +86,7 @@ def test_the_reasons_are_about_operators_that_exist() -> None:
 
 
 def arguments(name: str) -> list[list[str]]:
-    """Return the positional arguments' names of each overload, by torch or published."""
+    """Return the positional arguments of each overload, as torch has or others say."""
     if name in PUBLISHED:
         return [PUBLISHED[name].split()]
     return [
@@ -199,3 +200,21 @@ def test_the_operand_that_gives_the_format_is_a_tensor() -> None:
             if schema.name == name:
                 kind = str(schema.arguments[formula.operand].type)
                 assert kind in {"Tensor", "List[Tensor]"}, (str(schema), kind)
+
+
+def test_every_optimizer_that_is_installed_is_known() -> None:
+    """By its class: an unknown one is charged as AdamW and flagged."""
+    modules = ["torch.optim", "bitsandbytes.optim", "transformers.optimization"]
+    classes = [
+        value
+        for module in modules
+        for value in vars(import_module(module)).values()
+        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer)
+    ]
+    unknown = {
+        value.__name__
+        for value in classes
+        if not step_cost([base.__name__ for base in value.__mro__], {}).known
+    }
+    assert len(classes) > 15
+    assert unknown == {"Optimizer"}
