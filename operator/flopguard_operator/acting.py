@@ -25,7 +25,7 @@ from flopguard_operator.ledger.entries import (
 )
 from flopguard_operator.observed import Job, Raw, at
 from flopguard_operator.policy.verdict import HOLD
-from flopguard_operator.settling import Plan, RunView
+from flopguard_operator.settling import Plan, RunView, nearest_limit
 from flopguard_operator.workloads import job as jobs
 
 _log = structlog.get_logger()
@@ -119,7 +119,7 @@ def _notes(view: RunView, plan: Plan) -> jobs.Notes:
     return jobs.Notes(
         state=jobs.WARNED if status.headline(plan.verdicts) else jobs.RUNNING,
         used=display(plan.totals.upper),
-        limit=display(found.limit if found else status.nearest_limit(view)),
+        limit=display(found.limit if found else nearest_limit(view)),
         reason=f"{found.reason} at {found.percent} %" if found else "",
     )
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from flopguard_operator.flops import display
 from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.entries import WeightsSaved
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy import reasons
 from flopguard_operator.policy.verdict import HOLD
+from flopguard_operator.processes import Process
 from flopguard_operator.settling import Plan, RunView
 
 SPEC_VALID = "SpecValid"
@@ -55,7 +57,7 @@ WARNINGS = (
 
 @dataclass(frozen=True)
 class Condition:
-    """One aspect of a run, with a status of "True" or "False"."""
+    """One aspect of a run, with a status of "True", "False" or "Unknown"."""
 
     type: str
     status: str
@@ -84,6 +86,8 @@ class Surroundings:
     unmetered: Unmetered
     marks: Mapping[str, Mark] = field(default_factory=dict)
     held_since: str = ""
+    processes: tuple[Process, ...] = ()
+    rollback: WeightsSaved | None = None
 
 
 def merged(
@@ -133,7 +137,7 @@ def of_run(
         around.ledger,
         _of_verdicts(BUDGET_ABOVE_THRESHOLD, plan, (reasons.BUDGET_ABOVE_THRESHOLD,)),
         _of_verdicts(WARNED, plan, WARNINGS),
-        _held(account, plan),
+        _held(account, plan, around),
     ]
 
 
@@ -217,10 +221,22 @@ def _of_verdicts(kind: str, plan: Plan, wanted: tuple[str, ...]) -> Condition:
     return Condition(kind, TRUE, gravest.reason, gravest.message)
 
 
-def _held(account: Account, plan: Plan) -> Condition:
+def hold_message(plan: Plan, rollback: WeightsSaved | None) -> str:
+    """Return why a run is held, and which weights there are to go back to."""
+    if plan.hold is None:
+        return ""
+    if rollback is None:
+        return plan.hold.message
+    return (
+        f"{plan.hold.message} The last weights saved below it: {rollback.path} (step "
+        f"{rollback.step}, {display(rollback.upper)} FLOPs)."
+    )
+
+
+def _held(account: Account, plan: Plan, around: Surroundings) -> Condition:
     if account.hold is None:
         return Condition(HELD, FALSE, NOT_REACHED)
-    message = plan.hold.message if plan.hold else ""
+    message = hold_message(plan, around.rollback)
     if account.proven is None:
         waiting = f"Waiting for the pods to end. {message}"
         return Condition(HELD, FALSE, HOLDING, waiting)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from flopguard_operator import conditions as c
-from flopguard_operator import gathering, settling
+from flopguard_operator import gathering, settling, sidecars
 from flopguard_operator.books import Books, refuse_unfit
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
@@ -23,7 +23,8 @@ from flopguard_operator.gathering import Refused
 from flopguard_operator.ledger.encoding import encode_mark
 from flopguard_operator.ledger.entries import Event, RunRef
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
-from flopguard_operator.marks import Mark
+from flopguard_operator.listening import EVERY_CYCLES, Listener
+from flopguard_operator.marks import Mark, merge
 from flopguard_operator.observed import Pod
 from flopguard_operator.publishing import Publisher, Situation
 from flopguard_operator.settings import Settings
@@ -52,6 +53,7 @@ class Cycle:
     cluster: Cluster
     books: Books
     publisher: Publisher
+    listener: Listener = field(default_factory=Listener)
     ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
     _settled: dict[str, float] = field(default_factory=dict)
@@ -102,6 +104,7 @@ class Cycle:
         views, refused = gathering.views(self.cache)
         read = await self._marks(pods)
         found, prometheus = read or ({}, UNREAD)
+        found = {**found, **await self._listen(pods, views, found)}
         views = [await self._of_held(view) for view in views]
         leaving, refused = await self._leaving(refused)
         views += leaving
@@ -112,7 +115,8 @@ class Cycle:
         # A crash after it: the account asks for the same status and the same hold.
         if ledger.status == c.TRUE and read is not None:
             self.cache.forget_gone_pods(pods)
-        await self._publish(plans, refused, events, Situation(prometheus, ledger))
+        told = Situation(prometheus, ledger, self.listener)
+        await self._publish(plans, refused, events, told)
         return read is not None
 
     async def _publish(
@@ -141,6 +145,40 @@ class Cycle:
         except Exception:  # noqa: BLE001 - the cycle also releases, refuses and says
             _log.exception("marks could not be read")
             return None
+
+    async def _listen(
+        self, pods: Mapping[str, Pod], views: list[RunView], found: Mapping[str, Mark]
+    ) -> dict[str, Mark]:
+        """Ask some sidecars for the facts of their processes; return their marks too.
+
+        What fails here costs second opinions, never the count.
+        """
+        kept = {*pods, *(s for uid in self.cache.runs for s in self.books.of_run(uid))}
+        self.listener.keep(kept)
+        pause = EVERY_CYCLES * self.settings.cycle_seconds
+        due = self.listener.due(pods.values(), self._urgent(views), pause)
+        try:
+            heard = await sidecars.listen(due)
+        except Exception:  # noqa: BLE001 - see above
+            _log.exception("facts could not be read")
+            return {}
+        self.listener.take(heard)
+        return {
+            uid: merge(found[uid], told.mark) if uid in found else told.mark
+            for uid, told in heard.items()
+        }
+
+    def _urgent(self, views: list[RunView]) -> set[str]:
+        """Return the UIDs of the pods of runs that near a limit, or are being held."""
+        found = set()
+        for view in views:
+            account = self.books.account(view.ref)
+            marks = self.books.of_run(view.ref.uid).values()
+            upper = sum(max(mark.begun, mark.measured) for mark in marks)
+            waiting = account.hold is not None and account.proven is None
+            if waiting or settling.is_near(view, upper):
+                found |= {pod.uid for pod in view.pods}
+        return found
 
     async def _miss_deleted(self) -> None:
         """Find the objects whose deletion no watch has told, from time to time."""
@@ -242,7 +280,8 @@ class Cycle:
             due = since >= self.settings.settle_seconds
             account = self.books.account(view.ref)
             with _isolated(view.ref):
-                plan = settling.plan(view, account, marks, settle_due=due)
+                told = self.listener.of(marks)
+                plan = settling.plan(view, account, marks, told, settle_due=due)
                 refuse_unfit(plan.events)
                 plans.append((view, plan))
         return plans

@@ -24,6 +24,7 @@ class RunSample:
     limit: Any  # int or Fraction
     crossing_seconds: int | None  # at the present rate; None: no crossing in sight
     held: bool
+    per_step: int | None = None  # over all workers; None: no step is known
 
 
 class Collector:
@@ -50,6 +51,12 @@ class Collector:
             "Seconds until the limit at the present rate; absent when none is in sight",
             [s for s in runs if s.crossing_seconds is not None],
             lambda s: s.crossing_seconds,
+        )
+        yield _family(
+            "run_flops_per_step",
+            "FLOPs of one optimizer step over all workers; absent before the first",
+            [s for s in runs if s.per_step is not None],
+            lambda s: s.per_step,
         )
         yield _single("cycle_seconds", "Duration of the last cycle", self.cycle_seconds)
         yield _single("ledger_size", "Entries in the ledger", self.ledger_size)

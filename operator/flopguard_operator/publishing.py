@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from flopguard_operator import acting, conditions, programs, status
+from flopguard_operator import acting, conditions, opinions, programs, status
 from flopguard_operator import conditions as c
 from flopguard_operator.api.fields import SpecError, read
 from flopguard_operator.api.program import ProgramSpec
@@ -26,11 +26,14 @@ from flopguard_operator.conditions import (
     unmetered,
 )
 from flopguard_operator.gathering import Refused, reference
-from flopguard_operator.ledger.entries import Event
+from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.entries import Event, FactChanged
+from flopguard_operator.listening import Listener
 from flopguard_operator.metrics import Collector, RunSample
+from flopguard_operator.noting import rollback
 from flopguard_operator.observed import Raw, at, items
 from flopguard_operator.settings import Settings
-from flopguard_operator.settling import Plan, RunView
+from flopguard_operator.settling import Plan, RunView, nearest_limit
 from flopguard_operator.workloads import job
 
 HASTE_SECONDS = 10.0  # the lock sees a new status within one
@@ -44,6 +47,7 @@ class Situation:
 
     prometheus: Condition
     ledger: Condition
+    listener: Listener = field(default_factory=Listener)
 
 
 @dataclass
@@ -75,16 +79,23 @@ class Publisher:
             await self._say_only(raw, view.generation, now)
             return
         account = self.books.account(view.ref)
+        if any(isinstance(event, FactChanged) for event in events):
+            # The run is another now: the rate, and the forecast, begin anew.
+            self._history.pop(view.ref.uid, None)
         around = self._around(view, plan, now)
         wanted = status.build(view, account, plan, around)
         wanted["conditions"] = conditions.merged(
             items(raw, "status", "conditions"),
-            conditions.of_run(view, account, plan, around),
+            [
+                *conditions.of_run(view, account, plan, around),
+                *opinions.conditions(around.processes),
+            ],
             generation=view.generation,
             now=around.now,
         )
         held = account.hold is not None
-        self._samples[view.ref.uid] = _sample(view, plan, around, held=held)
+        sample = _sample(view, plan, around, account)
+        self._samples[view.ref.uid] = sample
         if held:
             await acting.keep_finalizer(self.cluster, raw, held=True)
         if await acting.publish(self.cluster, raw, wanted):
@@ -159,6 +170,10 @@ class Publisher:
 
     def _around(self, view: RunView, plan: Plan, now: Situation) -> Surroundings:
         head, uid = self.books.head, view.ref.uid
+        marks = self.books.of_run(uid)
+        processes = now.listener.of(marks)
+        account = self.books.account(view.ref)
+        line = plan.hold.limit if plan.hold else nearest_limit(view)
         wire = None
         if head is not None:
             root, key = head.root_base64, self.books.vkey
@@ -170,8 +185,10 @@ class Publisher:
             head=wire,
             flops_per_second=self._rate(view, plan.totals.upper),
             unmetered=self._unmetered(view),
-            marks=self.books.of_run(uid),
+            marks=marks,
             held_since=self.books.held.get(uid, ("", 0.0))[0],
+            processes=processes,
+            rollback=rollback(account, processes, line),
         )
 
     def _unmetered(self, view: RunView) -> Unmetered:
@@ -214,9 +231,9 @@ def _with(raw: Raw, news: list[Condition], generation: int) -> list[dict[str, An
 
 
 def _sample(
-    view: RunView, plan: Plan, around: Surroundings, *, held: bool
+    view: RunView, plan: Plan, around: Surroundings, account: Account
 ) -> RunSample:
-    ref, limit = view.ref, status.nearest_limit(view)
+    ref, limit = view.ref, nearest_limit(view)
     upper, rate = plan.totals.upper, around.flops_per_second
     return RunSample(
         labels=(ref.namespace, ref.name, view.program, view.terms.policy),
@@ -224,7 +241,8 @@ def _sample(
         upper=upper,
         limit=limit,
         crossing_seconds=status.seconds_to(limit, upper, rate),
-        held=held,
+        held=account.hold is not None,
+        per_step=status.per_step(account, around.marks, around.processes),
     )
 
 

@@ -7,6 +7,7 @@ The account is the fold of the ledger, so a replay reaches the same verdicts.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from flopguard_operator.ledger.accounts import Account, due, totals
 from flopguard_operator.ledger.entries import (
@@ -20,12 +21,16 @@ from flopguard_operator.ledger.entries import (
     TermsSet,
 )
 from flopguard_operator.marks import Mark
+from flopguard_operator.noting import Noting
 from flopguard_operator.observed import Job, Pod
-from flopguard_operator.policy.checks import evaluate, holds
+from flopguard_operator.policy.checks import budget_limit, evaluate, holds
 from flopguard_operator.policy.rules import Governing
 from flopguard_operator.policy.terms import Terms, Totals
 from flopguard_operator.policy.verdict import Verdict
+from flopguard_operator.processes import Process
 from flopguard_operator.workloads import job as jobs
+
+NEAR_PERCENT = 90  # of the nearest limit
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,12 @@ class Plan:
 
 
 def plan(
-    view: RunView, account: Account, marks: Mapping[str, Mark], *, settle_due: bool
+    view: RunView,
+    account: Account,
+    marks: Mapping[str, Mark],
+    processes: tuple[Process, ...] = (),
+    *,
+    settle_due: bool,
 ) -> Plan:
     """Return the events to append for one run, in the order of their causes.
 
@@ -70,6 +80,7 @@ def plan(
         view: the run as observed.
         account: the fold of the run's ledger entries.
         marks: high-water mark per stream, over all streams of the run.
+        processes: of those streams, as last heard.
         settle_due: whether the settlement interval has passed.
     """
     current = replace(account, streams=marks)
@@ -78,7 +89,10 @@ def plan(
     hold = None if view.release_because else holds(verdicts)
     crossings = tuple(due(current, verdicts))
     holding = tuple(_hold_events(view, account, verdicts, hold, total))
-    settle_all = settle_due or bool(crossings) or bool(holding)
+    noting = Noting(view.ref, account, marks, processes)
+    changes = noting.changes()  # what is true of the run is another now: judge it anew
+    settle_all = settle_due or bool(crossings or holding or changes)
+    saved = settle_all or is_near(view, total.upper)
     settled = {
         stream: mark
         for stream, mark in marks.items()
@@ -88,6 +102,9 @@ def plan(
         events=(
             *_terms(view, account),
             *_attempts(view, account, marks),
+            *changes,
+            *noting.facts(due=settle_all),
+            *(noting.saves(total.upper) if saved else ()),
             *_settlements(view, account, settled),
             *crossings,
             *holding,
@@ -96,6 +113,18 @@ def plan(
         verdicts=verdicts,
         hold=hold,
     )
+
+
+def nearest_limit(view: RunView) -> int | Fraction:
+    """Return the smaller of budget and threshold, in FLOPs."""
+    threshold = view.governing.limit
+    budget = budget_limit(view.terms.budget, threshold)
+    return threshold if budget is None else min(budget, threshold)
+
+
+def is_near(view: RunView, upper: int) -> bool:
+    """Say whether a run nears its limit, so that each of its saved weights matters."""
+    return 100 * upper >= NEAR_PERCENT * nearest_limit(view)
 
 
 def _terms(view: RunView, account: Account) -> Iterator[TermsSet]:

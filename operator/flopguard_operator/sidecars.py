@@ -7,17 +7,19 @@ time, and anything but the agreed shape is no answer.
 import asyncio
 import ipaddress
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from yarl import URL
 
-from flopguard_operator import bounded
+from flopguard_operator import bounded, processes
 from flopguard_operator.marks import LARGEST_STEPS, MAX_DIGITS, Mark
 from flopguard_operator.naming import CATEGORIES, SIDECAR_PORT
 from flopguard_operator.observed import Pod, at, text
+from flopguard_operator.processes import Process
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 ANSWER_SECONDS = 2.0  # from the connection to the last byte
@@ -25,9 +27,34 @@ ALL_SECONDS = 10.0  # for all pods together; who has not answered by then is sil
 PARALLEL = 32  # each answer is in memory whole
 UID_HEADER = "X-Flopguard-Pod-Uid"
 
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a sidecar told: its pod's mark, and the processes behind it."""
+
+    mark: Mark
+    processes: tuple[Process, ...]
+
 
 async def read(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Mark]:
-    """Return the marks of the pods that answered, by pod UID; silence is left out.
+    """Return the marks of the pods that answered, by pod UID; silence is left out."""
+    return await _ask(pods, port, parse)
+
+
+async def listen(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Heard]:
+    """Return the marks with the processes behind them, in the same way.
+
+    The facts of processes are large: to be asked for now and then, not every cycle.
+    """
+    return await _ask(pods, port, parse_whole)
+
+
+async def _ask(
+    pods: Iterable[Pod], port: int, parsed: Callable[[Any, str], _T | None]
+) -> dict[str, _T]:
+    """Return what the pods answered, by pod UID.
 
     Only the sidecar of a pod whose programs still run is asked: the address of an
     ended pod may be another's by now.
@@ -42,8 +69,16 @@ async def read(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Mark]
         auto_decompress=False,
     ) as session:
         tasks = [asyncio.create_task(_read(session, gate, pod, port)) for pod in asked]
-        found = await _within(ALL_SECONDS, tasks)
-    return {mark.stream: mark for mark in found if mark is not None}
+        answers = await _within(ALL_SECONDS, tasks)
+    # In a thread: a large answer must not hold up the loop.
+    return await asyncio.to_thread(_parsed, answers, parsed)
+
+
+def _parsed(
+    answers: Iterable[tuple[str, Any]], parsed: Callable[[Any, str], _T | None]
+) -> dict[str, _T]:
+    found = {uid: parsed(raw, uid) for uid, raw in answers}
+    return {uid: each for uid, each in found.items() if each is not None}
 
 
 def _speaks(pod: Pod) -> bool:
@@ -51,8 +86,8 @@ def _speaks(pod: Pod) -> bool:
 
 
 async def _within(
-    seconds: float, tasks: list[asyncio.Task[Mark | None]]
-) -> list[Mark | None]:
+    seconds: float, tasks: list[asyncio.Task[tuple[str, Any]]]
+) -> list[tuple[str, Any]]:
     """Return the results of the tasks that end in time; cancel the others."""
     try:
         if tasks:
@@ -66,20 +101,27 @@ async def _within(
 
 async def _read(
     session: aiohttp.ClientSession, gate: asyncio.Semaphore, pod: Pod, port: int
-) -> Mark | None:
+) -> tuple[str, Any]:
+    """Return the pod's UID with the JSON that it answered, None where it did not."""
+    nothing = (pod.uid, None)
     async with gate:
         try:
             host = str(ipaddress.ip_address(pod.ip))  # never a name to look up
             url = URL.build(scheme="http", host=host, port=port, path="/marks")
             async with session.get(url, allow_redirects=False) as answer:
                 if answer.status != HTTPStatus.OK:
-                    return None
+                    return nothing
                 if answer.headers.getall(UID_HEADER, []) != [pod.uid]:
-                    return None  # the address belongs to another pod by now
-                raw = await bounded.read_json(answer, MAX_ANSWER_BYTES)
+                    return nothing  # the address belongs to another pod by now
+                return pod.uid, await bounded.read_json(answer, MAX_ANSWER_BYTES)
         except (aiohttp.ClientError, OSError, ValueError):
-            return None
-        return parse(raw, pod.uid)
+            return nothing
+
+
+def parse_whole(raw: Any, stream: str) -> Heard | None:
+    """Return the stream's mark and its processes; None if the JSON is not a mark."""
+    mark = parse(raw, stream)
+    return None if mark is None else Heard(mark, processes.read(raw, stream))
 
 
 def parse(raw: Any, stream: str) -> Mark | None:

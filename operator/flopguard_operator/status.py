@@ -1,19 +1,23 @@
 """Build the status that a run shows, from its account and the cycle's plan. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+from flopguard_operator import opinions
+from flopguard_operator.api.fields import MAX_SENTENCE
 from flopguard_operator.api.runstatus import MAX_ATTEMPTS
-from flopguard_operator.conditions import WARNINGS, Surroundings
+from flopguard_operator.conditions import WARNINGS, Surroundings, hold_message
 from flopguard_operator.flops import display, percent
 from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.entries import WeightsSaved
 from flopguard_operator.marks import Mark
 from flopguard_operator.naming import MANAGER
 from flopguard_operator.policy.checks import budget_limit
 from flopguard_operator.policy.verdict import HOLD, Verdict
-from flopguard_operator.settling import Plan, RunView
+from flopguard_operator.processes import Process
+from flopguard_operator.settling import Plan, RunView, nearest_limit
 
 
 def build(
@@ -39,8 +43,9 @@ def build(
             "measured": str(plan.totals.measured),
             "upper": str(upper),
             "byCategory": {k: str(v) for k, v in plan.totals.done.items()},
-            **_per_step(around.marks),
+            **_per_step(account, around),
         },
+        "estimates": list(opinions.rows(around.processes)),
         "flopsPerSecond": str(around.flops_per_second),
         "percentOfBudget": None if budget is None else percent(upper, budget),
         "percentOfThreshold": percent(upper, view.governing.limit),
@@ -55,17 +60,44 @@ def build(
         "attempts": list(_attempts(account, around.marks)),
         "holds": list(_holds(account, plan, around)),
         "overshoot": str(account.proven.overshoot) if account.proven else None,
+        "rollback": _rollback(around.rollback),
         "ledger": dict(around.head) if around.head else None,
         "observedGeneration": view.generation,
     }
 
 
-def _per_step(marks: Mapping[str, Mark]) -> dict[str, str]:
-    """Return FLOPs per optimizer step, over the streams whose steps are known."""
-    known = [mark for mark in marks.values() if mark.steps]
-    steps = sum(mark.steps for mark in known)
-    flops = sum(mark.measured for mark in known)
-    return {"perStep": str(flops // steps)} if steps else {}
+def _rollback(found: WeightsSaved | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    flops = str(found.upper)
+    return {"path": found.path, "step": min(found.step, 2**53 - 1), "flops": flops}
+
+
+def _per_step(account: Account, around: Surroundings) -> dict[str, str]:
+    flops = per_step(account, around.marks, around.processes)
+    return {} if flops is None else {"perStep": str(flops)}
+
+
+def per_step(
+    account: Account, marks: Mapping[str, Mark], processes: Iterable[Process]
+) -> int | None:
+    """Return the FLOPs of one optimizer step over all workers; None if unknown.
+
+    Each worker adds what it spent per step of its own: with data, tensor or pipeline
+    parallelism all of them make the same steps, and one that was started anew has made
+    fewer. A process without steps (it generates, or loads) is divided by the most that
+    any worker made. Pods that another pod continues are left out.
+    """
+    continued = {attempt.predecessor for attempt in account.attempts}
+    current = {uid: mark for uid, mark in marks.items() if uid not in continued}
+    heard = [p for p in processes if p.stream in current]
+    most = max((process.steps for process in heard), default=0)
+    total = sum(p.measured // (p.steps or most) for p in heard) if most else 0
+    silent = current.keys() - {process.stream for process in heard}
+    for mark in (current[uid] for uid in silent):
+        if mark.steps:  # the sum over its processes
+            total += mark.measured * max(1, mark.pages) // mark.steps
+    return total or None
 
 
 def state(view: RunView, account: Account, plan: Plan) -> str:
@@ -92,7 +124,7 @@ def _holds(
             "reason": account.hold.reason,
             "since": around.held_since or around.now,
             # The API server's lock quotes it.
-            "message": plan.hold.message if plan.hold else "",
+            "message": hold_message(plan, around.rollback)[:MAX_SENTENCE],
         }
 
 
@@ -109,13 +141,6 @@ def _attempts(account: Account, marks: Mapping[str, Mark]) -> Iterator[dict[str,
             "upper": str(max(mark.begun, mark.measured)),
             "final": mark.final,
         }
-
-
-def nearest_limit(view: RunView) -> int | Fraction:
-    """Return the smaller of budget and threshold, in FLOPs."""
-    threshold = view.governing.limit
-    budget = budget_limit(view.terms.budget, threshold)
-    return threshold if budget is None else min(budget, threshold)
 
 
 def seconds_to(limit: int | Fraction, upper: int, flops_per_second: int) -> int | None:

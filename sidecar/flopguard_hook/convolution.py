@@ -7,7 +7,7 @@ input when transposed; `weight` is [out, in/groups, *kernel], or transposed
 
 from typing import Any, Sequence
 
-from flopguard_hook.formulas import Arguments, Options, formula, prod
+from flopguard_hook.formulas import Arguments, Options, argument, formula, prod
 
 _UNBATCHED = 1  # an input [channels, *positions] has one dimension less than the weight
 
@@ -15,13 +15,10 @@ _UNBATCHED = 1  # an input [channels, *positions] has one dimension less than th
 @formula("aten::convolution", "aten::_convolution", "aten::convolution_overrideable")
 def convolution(args: Arguments, _: Options) -> int:
     """Charge (input, weight, bias, stride, padding, dilation, transposed, ...)."""
-    image, weight, _, stride, padding, dilation, transposed = args[:7]
-    positions = image.shape[2 - _missing(image, weight) :]
-    if not transposed:
-        positions = _output_positions(
-            positions, weight.shape[2:], stride, padding, dilation
-        )
-    return _products(image, weight, positions)
+    image, weight, _bias, stride, padding, dilation, transposed = args[:7]
+    if transposed:
+        return _transposed(image, weight)
+    return _straight(image, weight, stride, padding, dilation)
 
 
 @formula("aten::convolution_backward", "aten::convolution_backward_overrideable")
@@ -36,8 +33,130 @@ def convolution_backward(args: Arguments, _: Options) -> int:
     mask = args[-1]
     transposed = next(value for value in args[3:] if isinstance(value, bool))
     source = image if transposed else gradient
-    positions = source.shape[2 - _missing(image, weight) :]
-    return _products(image, weight, positions) * (int(mask[0]) + int(mask[1]))
+    return _transposed(source, weight, image) * (int(mask[0]) + int(mask[1]))
+
+
+@formula("aten::_slow_conv2d_backward")
+def slow_backward(args: Arguments, _: Options) -> int:
+    """Charge (grad_output, input, weight, kernel, stride, padding, output_mask)."""
+    gradient, image, weight = args[:3]
+    mask = args[-1]
+    return _transposed(gradient, weight, image) * (int(mask[0]) + int(mask[1]))
+
+
+@formula("aten::cudnn_convolution")
+def cudnn(args: Arguments, _: Options) -> int:
+    """Charge (input, weight, padding, stride, dilation, groups, ...)."""
+    image, weight, padding, stride, dilation = args[:5]
+    return _straight(image, weight, stride, padding, dilation)
+
+
+@formula(
+    "aten::mkldnn_convolution",
+    "aten::miopen_convolution",
+    "aten::miopen_depthwise_convolution",
+)
+def padding_first(args: Arguments, _: Options) -> int:
+    """Charge (input, weight, bias, padding, stride, dilation, groups, ...)."""
+    image, weight, _bias, padding, stride, dilation = args[:6]
+    return _straight(image, weight, stride, padding, dilation)
+
+
+@formula("aten::cudnn_convolution_relu", "aten::miopen_convolution_relu")
+def stride_first(args: Arguments, _: Options) -> int:
+    """Charge (input, weight, bias, stride, padding, dilation, groups)."""
+    image, weight, _bias, stride, padding, dilation = args[:6]
+    return _straight(image, weight, stride, padding, dilation)
+
+
+@formula("aten::cudnn_convolution_add_relu", "aten::miopen_convolution_add_relu")
+def added_stride_first(args: Arguments, _: Options) -> int:
+    """Charge (input, weight, addend, factor, bias, stride, padding, dilation, ...)."""
+    stride, padding, dilation = args[5:8]
+    return _straight(args[0], args[1], stride, padding, dilation)
+
+
+@formula(
+    "aten::_slow_conv2d_forward",
+    "aten::slow_conv3d_forward",
+    "aten::slow_conv_dilated2d",
+    "aten::slow_conv_dilated3d",
+    "aten::_conv_depthwise2d",
+    "aten::conv_depthwise3d",
+)
+def kernel_given(args: Arguments, _: Options) -> int:
+    """Charge (input, weight, kernel, bias, stride, padding[, dilation])."""
+    stride, padding = argument(args, 4) or [1], argument(args, 5) or [0]
+    return _straight(args[0], args[1], stride, padding, argument(args, 6) or [1])
+
+
+@formula("aten::_nnpack_spatial_convolution")
+def nnpack(args: Arguments, _: Options) -> int:
+    """Charge (input, weight, bias, padding, stride)."""
+    stride = argument(args, 4) or [1]
+    return _straight(args[0], args[1], stride, args[3], [1])
+
+
+@formula(
+    "aten::cudnn_convolution_transpose",
+    "aten::miopen_convolution_transpose",
+    "aten::slow_conv_transpose2d",
+    "aten::slow_conv_transpose3d",
+    "mkldnn::_convolution_transpose_pointwise",
+)
+def transposed_convolution(args: Arguments, _: Options) -> int:
+    """Charge (input, weight, ...): every position meets every weight."""
+    return _transposed(args[0], args[1])
+
+
+@formula("mkldnn::_convolution_pointwise")
+def fused(args: Arguments, _: Options) -> int:
+    """Charge (input, [other,] weight, bias, padding, stride, dilation, ...)."""
+    alone = isinstance(args[3], (list, tuple))
+    weight, _bias, padding, stride, dilation = args[1:6] if alone else args[2:7]
+    return _straight(args[0], weight, stride, padding, dilation)
+
+
+@formula("mkldnn::_convolution_pointwise_", operand=1)
+def fused_in_place(args: Arguments, _: Options) -> int:
+    """Charge (other, input, weight, bias, padding, stride, dilation, ...)."""
+    image, weight, _bias, padding, stride, dilation = args[1:7]
+    return _straight(image, weight, stride, padding, dilation)
+
+
+@formula(
+    "onednn::qconv_pointwise",
+    "onednn::qconv1d_pointwise",
+    "onednn::qconv2d_pointwise",
+    "onednn::qconv3d_pointwise",
+)
+def quantized(args: Arguments, _: Options) -> int:
+    """Charge (input, scale, zero, weight, 2 more, [sum,] bias, stride, ...)."""
+    first = 7 if isinstance(args[7], (list, tuple)) else 8
+    stride, padding, dilation = args[first : first + 3]
+    return _straight(args[0], args[3], stride, padding, dilation)
+
+
+@formula("aten::conv_tbc")
+def time_first(args: Arguments, _: Options) -> int:
+    """Charge (input [time, batch, in], weight [kernel, in, out], bias, padding)."""
+    time, batch, _channels = (int(size) for size in args[0].shape)
+    positions = time + 2 * int(argument(args, 3, 0)) - int(args[1].shape[0]) + 1
+    return 2 * positions * batch * prod(args[1].shape)
+
+
+def _straight(image: Any, weight: Any, stride: Any, padding: Any, dilation: Any) -> int:
+    """Charge every weight at every position of the output."""
+    positions = image.shape[2 - _missing(image, weight) :]
+    kernel = weight.shape[len(weight.shape) - len(positions) :]
+    output = _output_positions(positions, kernel, stride, padding, dilation)
+    return _products(image, weight, output)
+
+
+def _transposed(source: Any, weight: Any, image: Any = None) -> int:
+    """Charge every weight at every position of the source, by default the input."""
+    positions = source.shape[2 - _missing(source, weight) :]
+    return _products(source if image is None else image, weight, positions)
 
 
 def _missing(image: Any, weight: Any) -> int:

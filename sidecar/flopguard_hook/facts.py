@@ -1,59 +1,22 @@
 """What is known about a training process besides its FLOPs. Core.
 
-Values come from the user's program, so every list and every string has a bound: the
-whole stays below the 64 KiB that a reader takes.
+Values come from the user's program, so every list and every string has a bound, and
+what is written is JSON whatever was noted. The keys stand in docs/formats.md.
 """
 
-from collections import Counter
-from typing import Any, Iterable, Mapping
+from __future__ import annotations
 
-SCHEMA = 1
-_MOST_LAYERS = 64
-_MOST_INPUTS = 16
+import json
+from typing import Any, Iterable, Mapping, Sequence
+
+SCHEMA = 2
+MOST_BYTES = 60_000
+_MOST_CHARACTERS = 200
 _MOST_NAMES = 32
-_MOST_CHARACTERS = 120
-
-
-def of_module(module: Any) -> "dict[str, Any]":
-    """Describe a root module: its parameters, their dtypes, the shapes of its layers.
-
-    Args:
-        module: A `torch.nn.Module`, or anything with `named_modules` like it.
-    """
-    layers: Counter[tuple[str, tuple[int, ...]]] = Counter()
-    dtypes: Counter[str] = Counter()
-    total = trainable = 0
-    for parameter in module.parameters():
-        elements = local_elements(parameter)
-        total += elements
-        trainable += elements if parameter.requires_grad else 0
-        dtypes[str(parameter.dtype).split(".")[-1]] += elements
-    for _, layer in module.named_modules():
-        parameters = getattr(layer, "_parameters", None)
-        # A scripted module has something else there.
-        weight = parameters.get("weight") if isinstance(parameters, dict) else None
-        if weight is not None:
-            layers[type(layer).__name__, tuple(int(n) for n in weight.shape)] += 1
-    return {
-        "class": short(type(module).__name__),
-        "parameters": {"total": total, "trainable": trainable},
-        "dtypes": dict(dtypes.most_common(_MOST_LAYERS)),
-        "layers": [
-            {"class": short(name), "weight": list(shape), "count": count}
-            for (name, shape), count in layers.most_common(_MOST_LAYERS)
-        ],
-    }
-
-
-def of_inputs(args: Iterable[Any], kwargs: Mapping[str, Any]) -> "dict[str, list[int]]":
-    """Return the shapes of a call's tensors by position or name."""
-    named = {**{str(i): value for i, value in enumerate(args)}, **kwargs}
-    shapes = {
-        short(name): [int(n) for n in value.shape]
-        for name, value in named.items()
-        if hasattr(value, "shape")
-    }
-    return dict(list(shapes.items())[:_MOST_INPUTS])
+_MOST_ITEMS = 512
+_MOST_DEPTH = 8
+_MOST_BITS = 63
+_MOST_DIGITS = 600  # a longer number is slow to write down
 
 
 def of_launch(environment: Mapping[str, str]) -> "dict[str, int]":
@@ -81,4 +44,101 @@ def local_elements(parameter: Any) -> int:
 
 def short(text: str) -> str:
     """Return the text, cut to a bound."""
-    return text[:_MOST_CHARACTERS]
+    return str(text)[:_MOST_CHARACTERS]
+
+
+def bounded(facts: Mapping[str, Any], most_bytes: int = MOST_BYTES) -> "dict[str, Any]":
+    """Return the facts as plain JSON values that take fewer bytes than a bound.
+
+    What is least needed to rebuild an estimate goes first; `left_out` names what was
+    shortened. Values that JSON cannot say become text, or are left out.
+    """
+    kept = _plain(facts, 0)
+    if not isinstance(kept, dict):
+        return {"schema": SCHEMA}
+    left_out: list[str] = []
+    for where, most in _SACRIFICES:
+        if _size(kept) < most_bytes:
+            break
+        if _shorten(kept, where.split("."), most) and where not in left_out:
+            left_out.append(where)
+            kept["left_out"] = list(left_out)
+    if _size(kept) >= most_bytes:
+        numbers = {k: v for k, v in kept.items() if isinstance(v, int)}
+        kept = {**dict(list(numbers.items())[:_MOST_NAMES]), "left_out": ["everything"]}
+    return kept
+
+
+# Where to shorten, and to how many items; the first are missed least.
+_SACRIFICES: tuple[tuple[str, int], ...] = (
+    ("models[].batches", 8),
+    ("models[].inputs", 0),
+    ("models[].lengths", 8),
+    ("models[].layers", 24),
+    ("events", 16),
+    ("saves", 16),
+    ("unknown_operators", 16),
+    ("replay.drift", 4),
+    ("models", 4),
+    ("models[].adapter.targets", 8),
+    ("models[].architecture", 24),
+    ("models[].layers", 8),
+    ("events", 4),
+    ("saves", 4),
+    ("models", 1),
+    ("versions", 8),
+    ("gpus", 1),
+    ("unknown_operators", 4),
+    ("models[].layers", 0),
+    ("models", 0),
+    ("saves", 1),
+    ("events", 0),
+)
+_NEWEST_LAST = frozenset({"saves", "events"})
+
+
+def _shorten(facts: "dict[str, Any]", path: Sequence[str], most: int) -> bool:
+    """Cut what stands at a path to a number of items; return whether it was longer."""
+    name = path[0].rstrip("[]")
+    inner = facts.get(name)
+    if len(path) > 1:
+        parts = inner if isinstance(inner, list) else [inner]
+        cut = [_shorten(p, path[1:], most) for p in parts if isinstance(p, dict)]
+        return any(cut)
+    if not isinstance(inner, (list, dict)) or len(inner) <= most:
+        return False
+    if isinstance(inner, dict):
+        facts[name] = dict(list(inner.items())[:most])
+    elif name in _NEWEST_LAST and most:
+        facts[name] = inner[-most:]
+    else:
+        facts[name] = inner[:most]
+    return True
+
+
+def _size(facts: Any) -> int:
+    return len(json.dumps(facts))
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Return a value as JSON can say it; None for what it cannot."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return _scalar(value)
+    if depth >= _MOST_DEPTH:
+        return None
+    if isinstance(value, Mapping):
+        items: Iterable[Any] = list(value.items())[:_MOST_ITEMS]
+        return {short(k): _plain(v, depth + 1) for k, v in items}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, depth + 1) for v in value[:_MOST_ITEMS]]
+    return short(type(value).__name__)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, str):
+        return short(value)
+    if isinstance(value, float):
+        return float(value) if abs(value) < float("inf") else None
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return short(str(value)) if value.bit_length() < _MOST_DIGITS else None
+    return value

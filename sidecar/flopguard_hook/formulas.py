@@ -9,7 +9,10 @@ as begun before it is dispatched.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+from flopguard_hook.uncounted import HARMLESS, KNOWN_NAMESPACES, WITHOUT_FORMULA
 
 Arguments = Sequence[Any]
 Options = Mapping[str, Any]
@@ -23,10 +26,12 @@ class Formula(NamedTuple):
         flops_of: Positional and keyword arguments of the operator to FLOPs.
         operand: Position of the argument whose dtype gives the numeric format.
         format: The numeric format where the operand's dtype does not give it: one of
-            `page.FORMATS`.
+            `page.FORMATS`. The narrower operand's: a product with 4-bit weights is
+            `int4`, also where the kernel widens them first.
         causal_of: Arguments to FLOPs when a kernel skips what a causal mask hides;
             None where nothing is ever hidden.
-        varies: Whether the figure depends on what tensors hold, not on shapes alone.
+        varies: Whether the figure may depend on what tensors hold, not on shapes alone.
+        varies_of: Whether it does for these arguments; None where `varies` decides.
     """
 
     flops_of: FlopsOf
@@ -34,68 +39,24 @@ class Formula(NamedTuple):
     format: str | None = None
     causal_of: FlopsOf | None = None
     varies: bool = False
+    varies_of: Callable[[Arguments, Options], bool] | None = None
+
+    def depends_on_data(self, args: Arguments, kwargs: Options) -> bool:
+        """Say whether this call's figure depends on what its tensors hold."""
+        if self.varies and self.varies_of is not None:
+            return self.varies_of(args, kwargs)
+        return self.varies
 
 
 FORMULAS: dict[str, Formula] = {}
 
-# Namespaces whose operators multiply no matrices, or are made of aten operators.
-KNOWN_NAMESPACES = frozenset(
-    {
-        "aten",
-        "prim",
-        "prims",
-        "profiler",
-        "c10d",
-        "c10d_functional",
-        "_c10d_functional",
-        "_c10d_functional_autograd",
-        "fsdp",
-        "inductor",
-        "rngprims",
-    }
-)
+_MATRIX = 2  # dimensions
 
-# Operators of aten that do multiply, and that no formula covers yet.
-WITHOUT_FORMULA = frozenset(
-    "aten::" + name
-    for name in [
-        "_addmm_activation",
-        "_cdist_forward",
-        "_cdist_backward",
-        "_cslt_sparse_mm",
-        "_cudnn_rnn",
-        "_cudnn_rnn_backward",
-        "_fft_c2c",
-        "_fft_c2r",
-        "_fft_r2c",
-        "_native_multi_head_attention",
-        "_scaled_grouped_mm",
-        "_sparse_addmm",
-        "_sparse_mm",
-        "_transformer_encoder_layer_fwd",
-        "_trilinear",
-        "_weight_int4pack_mm",
-        "_weight_int4pack_mm_for_cpu",
-        "cudnn_convolution",
-        "cudnn_convolution_transpose",
-        "linalg_cholesky_ex",
-        "linalg_eigh",
-        "linalg_inv_ex",
-        "linalg_lu_factor_ex",
-        "linalg_qr",
-        "linalg_solve_triangular",
-        "_linalg_eigh",
-        "_linalg_solve_ex",
-        "_linalg_svd",
-        "miopen_convolution",
-        "miopen_rnn",
-        "mkldnn_convolution",
-        "mkldnn_rnn_layer",
-        "mkldnn_rnn_layer_backward",
-        "quantized_lstm",
-        "slow_conv3d",
-        "sspaddmm",
-    ]
+# Kernels that are built by a hub carry a hash in their namespace, a new one each build.
+_HASHED = (
+    (re.compile(r"_?(?:vllm_)?flash_attn_?3(?:_\w+)?::"), "flash_attn_3::"),
+    (re.compile(r"_?(?:vllm_)?flash_attn_?2(?:_\w+)?::"), "flash_attn_2::"),
+    (re.compile(r"_flash_attn_[0-9a-z]+(?:_dirty)?::"), "flash_attn_2::"),
 )
 
 
@@ -105,6 +66,7 @@ def formula(
     format: str | None = None,  # noqa: A002 # the field's name
     causal_of: FlopsOf | None = None,
     varies: bool = False,
+    varies_of: Callable[[Arguments, Options], bool] | None = None,
 ) -> Callable[[FlopsOf], FlopsOf]:
     """Enter a function into the table under the operators' full names.
 
@@ -114,14 +76,20 @@ def formula(
         format: Likewise.
         causal_of: Likewise.
         varies: Likewise.
+        varies_of: Likewise.
     """
+    entry = Formula(_of_nothing, operand, format, causal_of, varies, varies_of)
 
     def enter(flops_of: FlopsOf) -> FlopsOf:
         for name in names:
-            FORMULAS[name] = Formula(flops_of, operand, format, causal_of, varies)
+            FORMULAS[name] = entry._replace(flops_of=flops_of)
         return flops_of
 
     return enter
+
+
+def _of_nothing(_args: Arguments, _kwargs: Options) -> int:
+    return 0
 
 
 def prod(shape: Sequence[Any]) -> int:
@@ -129,62 +97,45 @@ def prod(shape: Sequence[Any]) -> int:
     return int(math.prod(shape))
 
 
+def argument(args: Arguments, position: int, default: Any = None) -> Any:
+    """Return a positional argument; torch leaves out trailing ones at their default."""
+    return args[position] if position < len(args) else default
+
+
+def find(name: str) -> Formula | None:
+    """Return an operator's formula, None where it has none.
+
+    Args:
+        name: Namespace and name; a hash in the namespace is seen through.
+    """
+    if name in FORMULAS:
+        return FORMULAS[name]
+    for namespace, known in _HASHED:
+        if namespace.match(name):
+            return FORMULAS.get(namespace.sub(known, name, count=1))
+    return None
+
+
 def is_uncounted(name: str) -> bool:
     """Say whether an operator may multiply while no formula covers it."""
-    if name in FORMULAS:
+    if name in HARMLESS or find(name) is not None:
         return False
-    return (
-        name in WITHOUT_FORMULA
-        or name.split("::", maxsplit=1)[0] not in KNOWN_NAMESPACES
-    )
+    namespace = name.split("::", maxsplit=1)[0]
+    return name in WITHOUT_FORMULA or namespace not in KNOWN_NAMESPACES
 
 
-@formula(
-    "aten::mm",
-    "aten::bmm",
-    "aten::_int_mm",
-    "aten::_scaled_mm",
-    "aten::_scaled_mm_v2",
-)
-def matrix_product(args: Arguments, _: Options) -> int:
-    """Charge [b,] m x k times [b,] k x n as 2·b·m·k·n."""
-    return 2 * prod(args[0].shape) * int(args[1].shape[-1])
+def linear_estimate(weight_shape: Sequence[Any], input_shape: Sequence[Any]) -> int:
+    """Return what a Linear-like module costs that ran on a kernel without formula.
 
+    Args:
+        weight_shape: Its weight as if it were not packed, [out, in].
+        input_shape: [..., in].
 
-@formula("aten::addmm", "aten::baddbmm", "aten::addbmm", operand=1)
-def added_matrix_product(args: Arguments, _: Options) -> int:
-    """Charge the product of the second and third argument."""
-    return matrix_product(args[1:], _)
-
-
-@formula("aten::mv", "aten::dot", "aten::vdot")
-def vector_product(args: Arguments, _: Options) -> int:
-    """Charge m x n times n, or n times n, as 2·m·n or 2·n."""
-    return 2 * prod(args[0].shape)
-
-
-@formula("aten::addmv", operand=1)
-def added_vector_product(args: Arguments, _: Options) -> int:
-    """Charge the product of the second and third argument."""
-    return vector_product(args[1:], _)
-
-
-@formula("aten::linear", "aten::mkldnn_linear", "aten::_weight_int8pack_mm")
-def linear(args: Arguments, _: Options) -> int:
-    """Charge [..., k] times a weight n x k as 2·(elements of the input)·n."""
-    return 2 * prod(args[0].shape) * int(args[1].shape[0])
-
-
-@formula("aten::_grouped_mm")
-def grouped_matrix_product(args: Arguments, _: Options) -> int:
-    """Charge a product whose rows, columns or inner dimension is split into groups.
-
-    2-d by 3-d (experts' forward): T x k times G x k x n is 2·T·k·n, every row meets one
-    group's matrix; 3-d by 2-d and 2-d by 2-d (the gradients) likewise; 3-d by 3-d is a
-    batch. Rows that lie in no group are charged too: the offsets are on the device.
+    Returns:
+        FLOPs of one forward; 0 where the shapes are those of no linear layer.
     """
-    left, right = args[0].shape, args[1].shape
-    inner = int(left[-1])
-    if len(left) == len(right):
-        return 2 * prod(left) * int(right[-1])
-    return 2 * int(left[-2]) * inner * int(right[-1])
+    if len(weight_shape) != _MATRIX or not input_shape:
+        return 0
+    if int(weight_shape[1]) != int(input_shape[-1]):
+        return 0
+    return 2 * prod(input_shape) * int(weight_shape[0])

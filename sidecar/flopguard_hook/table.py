@@ -1,6 +1,15 @@
 """The whole table of operators: importing this module fills `FORMULAS`. Core."""
 
-from flopguard_hook import attention, convolution  # noqa: F401 # they fill the table
+from flopguard_hook import (  # noqa: F401 # they fill the table
+    attention,
+    convolution,
+    encoder,
+    linear_algebra,
+    matrices,
+    packed,
+    quantized,
+    recurrent,
+)
 from flopguard_hook.formulas import FORMULAS
 
 __all__ = ["FORMULAS"]

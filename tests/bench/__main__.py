@@ -34,14 +34,12 @@ def main() -> None:
     began = time.monotonic()
     with folder(options.pages) as temporary:
         machine = describe(temporary)
-        install(temporary / "hook")
+        install(hook_in(temporary))
         found = [session(n, options, temporary) for n in range(options.sessions)]
         single: dict[str, Any] = {}
         if not options.quick:
             say("start, memory, imports")
-            single = measure(
-                deployed(temporary), temporary / "single", count=16, steps=1000
-            )
+            single = measure(deployed(temporary), temporary, count=16, steps=1000)
     results = evaluate(chosen(options), found, single)
     machine["minutes"] = round((time.monotonic() - began) / 60, 1)
     write(options.output, {"machine": machine, **results})
@@ -84,12 +82,17 @@ def session(
     """Start new processes and run everything once."""
     arms = (BARE, HOOK) if options.quick else ARMS
     measured = {}
-    with crew(arms, temporary / "hook", temporary / f"session-{number}") as workers:
+    with crew(arms, hook_in(temporary), temporary / f"session-{number}") as workers:
         for load in chosen(options):
             say(f"session {number + 1} of {options.sessions}: {load.title}")
             seconds = options.seconds * load.share
             measured[load.name] = run(workers, load, SETTLE, seconds)
     return measured
+
+
+def hook_in(temporary: Path) -> Path:
+    """Return where the hook is installed; its parent can go on the path as well."""
+    return temporary / "installed" / "flopguard_hook"
 
 
 def deployed(temporary: Path) -> Deployed:
@@ -99,8 +102,8 @@ def deployed(temporary: Path) -> Deployed:
     uncached = temporary / "uncached"
     install(uncached)
     return Deployed(
-        environment(BARE, temporary / "hook", pages),
-        environment(HOOK, temporary / "hook", pages),
+        environment(BARE, hook_in(temporary), pages),
+        environment(HOOK, hook_in(temporary), pages),
         {**environment(HOOK, uncached, pages), "PYTHONDONTWRITEBYTECODE": "1"},
     )
 

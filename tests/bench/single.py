@@ -85,7 +85,7 @@ def measure(
 
     Args:
         deployed: The environments.
-        folder: For pages; its subfolders must not exist.
+        folder: For pages; the hook is installed in its `installed`.
         count: Starts of each kind.
         steps: Training steps of the memory program.
 
@@ -95,7 +95,7 @@ def measure(
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cores()[1]})  # the processes inherit it
     try:
-        beside = {**deployed.without, "PYTHONPATH": f"{ROOT}/tests:{ROOT}/sidecar"}
+        beside = {**deployed.without, "PYTHONPATH": f"{ROOT}/tests:{folder}/installed"}
         return {
             "python_ms": starts(deployed, "pass", 2 * count),
             "torch_ms": starts(deployed, _TORCH, count),

@@ -265,7 +265,8 @@ def test_a_failing_hook_changes_nothing_of_training(
 
 # Each fails at its 20th call, in mid-training.
 PLANTED = {
-    "formulas": """
+    "matrices": """
+from flopguard_hook.formulas import FORMULAS, Formula
 _calls = []
 _right = FORMULAS["aten::addmm"]
 def _wrong(args, kwargs):

@@ -195,9 +195,9 @@ def test_a_failure_while_counting_leaves_the_program_alone(
     hook: Path, pages: Path
 ) -> None:
     """The page says that the hook failed."""
-    formulas = (hook / "formulas.py").read_text()
-    planted = formulas + "\n\n@formula('aten::mm')\ndef broken(*_): return 1 // 0\n"
-    (hook / "formulas.py").write_text(planted)
+    products = (hook / "matrices.py").read_text()
+    planted = products + "\n\n@formula('aten::mm')\ndef broken(*_): return 1 // 0\n"
+    (hook / "matrices.py").write_text(planted)
 
     done = run(hook, PROGRAM, FLOPGUARD_DIR=str(pages))
 

@@ -163,8 +163,12 @@ def test_an_operator_is_charged_its_products(
         pytest.param("aten::mm", False, id="in the table"),
         pytest.param("aten::relu", False, id="multiplies no matrices"),
         pytest.param("c10d::allreduce_", False, id="communication"),
-        pytest.param("aten::mkldnn_rnn_layer", True, id="multiplies, without formula"),
-        pytest.param("bitsandbytes::gemm_4bit", True, id="somebody else's operator"),
+        pytest.param("aten::_linalg_svd", True, id="multiplies, without formula"),
+        pytest.param("somebody::gemm", True, id="somebody else's operator"),
+        pytest.param("bitsandbytes::gemm_4bit", False, id="else's, in the table"),
+        pytest.param("bitsandbytes::quantize_4bit", False, id="else's, no product"),
+        pytest.param("_flash_attn2_9e27194::fwd", False, id="a hub's, with a hash"),
+        pytest.param("_flash_attn2_9e27194::rope", True, id="a hub's, not known"),
     ],
 )
 def test_an_operator_that_may_multiply_unseen_is_named(

@@ -77,6 +77,8 @@ def test_an_honest_ledger_verifies() -> None:
         "verdicts owed",
         "holds",
         "overshoot",
+        "facts",
+        "saved weights",
     ]
     assert all(
         check.message[0].isupper() and check.message.endswith(".")

@@ -169,7 +169,8 @@ Line = Annotated[str, Field(max_length=253, pattern=_ONE_LINE)]
 
 Word = Annotated[str, Field(max_length=63)]
 Text = Annotated[str, Field(max_length=253)]
-Sentence = Annotated[str, Field(max_length=1024)]
+MAX_SENTENCE = 1024
+Sentence = Annotated[str, Field(max_length=MAX_SENTENCE)]
 Reason = Annotated[str, Field(max_length=63, pattern=r"^[A-Z][A-Za-z0-9]*$")]
 """A documented PascalCase constant, or a word that summarises several."""
 

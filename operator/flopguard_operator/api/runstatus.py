@@ -24,6 +24,7 @@ from flopguard_operator.api.fields import (
 
 MAX_ATTEMPTS = 100
 MAX_HOLDS = 8
+MAX_ESTIMATES = 8
 _ATOMIC = {LIST_TYPE: "atomic"}
 
 
@@ -39,7 +40,8 @@ class FlopsStatus(ApiModel):
     ] = Field(default_factory=dict)
     """`measured` by category: forward, backward, recompute, no_grad, optimizer."""
     per_step: FlopsCount | None = None
-    """FLOPs of one optimizer step, on average."""
+    """FLOPs of one optimizer step over all workers, on average: the sum over the
+    processes that train of what each spent per step of its own."""
 
 
 class ThresholdStatus(ApiModel):
@@ -119,15 +121,28 @@ class HoldStatus(ApiModel):
     """Why, in a sentence that also says what to do; the API server's lock quotes it."""
 
 
+class EstimateStatus(ApiModel):
+    """A second opinion on the hook's count; nothing is charged by it."""
+
+    source: Word
+    """Where the figure comes from: hook, formula or profiler."""
+    flops: FlopsCount
+    """FLOPs of training that this source says were executed."""
+    ratio_to_hook: Ratio
+    """This figure divided by the hook's for the same work, "1.0000"."""
+    note: Annotated[str, Field(max_length=512)] = ""
+    """What was compared, and what is not known."""
+
+
 class RollbackStatus(ApiModel):
-    """The weights to go back to. Not acted on yet."""
+    """The weights to go back to: the last that were saved below the nearest limit."""
 
     path: Text = ""
     """Where they are."""
     step: Whole = 0
     """The optimizer step that they were saved at."""
     flops: FlopsCount = 0
-    """FLOPs that were spent up to them."""
+    """FLOPs that the run had spent by then, at most."""
 
 
 class LedgerStatus(ApiModel):
@@ -158,6 +173,11 @@ class RunStatus(ApiModel):
     """Time until that limit is reached at the present rate, "2h10m"."""
     flops: FlopsStatus | None = None
     """What was counted."""
+    estimates: Annotated[
+        tuple[EstimateStatus, ...],
+        Field(max_length=MAX_ESTIMATES, json_schema_extra=_ATOMIC),
+    ] = ()
+    """What the hook counted, beside what a formula and a profiler say."""
     flops_per_second: FlopsCount | None = None
     """The present rate."""
     percent_of_budget: Ratio | None = None
@@ -188,7 +208,7 @@ class RunStatus(ApiModel):
     overshoot: FlopsCount | None = None
     """FLOPs spent above the limit when the last pod of a held workload was gone."""
     rollback: RollbackStatus | None = None
-    """The weights to go back to. Not acted on yet."""
+    """The weights to go back to: the last that were saved below the nearest limit."""
     ledger: LedgerStatus | None = None
     """The tree head that proves these figures."""
     conditions: Conditions = ()

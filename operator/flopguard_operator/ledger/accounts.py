@@ -13,12 +13,15 @@ from flopguard_operator.ledger.entries import (
     Crossing,
     Entry,
     Event,
+    FactChanged,
+    FactsNoted,
     HoldProven,
     HoldReleased,
     HoldSet,
     RunRef,
     Settlement,
     TermsSet,
+    WeightsSaved,
 )
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.naming import CATEGORIES
@@ -40,6 +43,10 @@ class Account:
     released: HoldSet | None = None  # the hold that was lifted last
     releases: int = 0
     attempts_at_release: int = 0  # how many attempts were open at the last release
+    digests: frozenset[str] = frozenset()  # of the facts that are noted
+    noted: Mapping[str, FactsNoted] = field(default_factory=dict)  # newest, by process
+    changes: tuple[FactChanged, ...] = ()
+    saves: tuple[WeightsSaved, ...] = ()
 
     @property
     def hold_reason(self) -> str:
@@ -70,6 +77,24 @@ def apply(account: Account, event: Event) -> Account:
                 releases=account.releases + 1,
                 attempts_at_release=len(account.attempts),
             )
+        case _:
+            account = _told(account, event)
+    return account
+
+
+def _told(account: Account, event: Event) -> Account:
+    """Return the account after what a process said of itself."""
+    match event:
+        case FactsNoted():
+            account = replace(
+                account,
+                digests=account.digests | {event.digest},
+                noted={**account.noted, event.process: event},
+            )
+        case FactChanged():
+            account = replace(account, changes=(*account.changes, event))
+        case WeightsSaved():
+            account = replace(account, saves=(*account.saves, event))
     return account
 
 

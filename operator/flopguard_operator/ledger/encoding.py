@@ -17,12 +17,15 @@ from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Crossing,
     Entry,
+    FactChanged,
+    FactsNoted,
     HoldProven,
     HoldReleased,
     HoldSet,
     RunRef,
     Settlement,
     TermsSet,
+    WeightsSaved,
 )
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.marks import MAX_DIGITS, Mark
@@ -265,4 +268,7 @@ _EVENTS: Mapping[str, _Codec] = {
         HoldProven, **_RUN, upper=FLOPS, overshoot=FLOPS, milliseconds=COUNT
     ),
     "HoldReleased": _record(HoldReleased, **_RUN),
+    "FactsNoted": _record(FactsNoted, **_RUN, whole=FLAG, measured=FLOPS, steps=COUNT),
+    "FactChanged": _record(FactChanged, **_RUN, step=COUNT, flops=FLOPS),
+    "WeightsSaved": _record(WeightsSaved, **_RUN, step=COUNT, flops=FLOPS, upper=FLOPS),
 }

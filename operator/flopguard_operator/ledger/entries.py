@@ -109,6 +109,53 @@ class HoldReleased:
     reason: str
 
 
+@dataclass(frozen=True)
+class FactsNoted:
+    """What a process said of itself, so that its count can be estimated again.
+
+    `facts` is what lasts, `counters` what grows as the process runs: canonical JSON
+    (ASCII, sorted keys, no spaces), shortened where `whole` is false.
+    """
+
+    run: RunRef
+    stream: str
+    process: str  # nonce of its page
+    digest: str  # SHA-256 of all that lasts, hexadecimal
+    whole: bool
+    facts: str  # "" where an earlier entry of the run has the same digest
+    counters: str
+    measured: int  # of the process, when it said so
+    steps: int
+
+
+@dataclass(frozen=True)
+class FactChanged:
+    """A fact of a process changed during the run; the values are shortened JSON."""
+
+    run: RunRef
+    stream: str
+    process: str
+    fact: str
+    before: str
+    after: str
+    step: int  # of the process
+    flops: int  # that the process had spent
+
+
+@dataclass(frozen=True)
+class WeightsSaved:
+    """A process saved weights: something to go back to."""
+
+    run: RunRef
+    stream: str
+    process: str
+    path: str
+    kind: str
+    step: int  # of the process
+    flops: int  # that the process had spent
+    upper: int  # that the run had spent, at most
+
+
 Event = (
     TermsSet
     | AttemptOpened
@@ -117,6 +164,9 @@ Event = (
     | HoldSet
     | HoldProven
     | HoldReleased
+    | FactsNoted
+    | FactChanged
+    | WeightsSaved
 )
 
 

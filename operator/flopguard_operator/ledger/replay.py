@@ -6,6 +6,7 @@ Entries with one time were committed together; a run owes its crossings by the e
 the commit that made them due.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,11 +15,13 @@ from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Crossing,
     Entry,
+    FactsNoted,
     HoldProven,
     HoldReleased,
     HoldSet,
     Settlement,
     TermsSet,
+    WeightsSaved,
 )
 from flopguard_operator.marks import Mark
 from flopguard_operator.naming import CATEGORIES
@@ -35,6 +38,8 @@ CROSSINGS = "crossings"
 OWED = "verdicts owed"
 HOLDS = "holds"
 OVERSHOOT = "overshoot"
+FACTS = "facts"
+SAVES = "saved weights"
 
 RULES = {
     RUNS: "each run keeps its name and namespace",
@@ -46,6 +51,8 @@ RULES = {
     OWED: "each verdict that the totals demand is recorded",
     HOLDS: "holds are demanded, proven and released in order",
     OVERSHOOT: "each overshoot is the final total less the limit",
+    FACTS: "the digest of noted facts is that of their text, or of one noted before",
+    SAVES: "saved weights of a process are noted in order, within the run's total",
 }
 
 
@@ -124,6 +131,36 @@ def _contradictions(entry: Entry, account: Account) -> Iterator[Contradiction]:
             yield from _proven(entry, proven, account)
         case HoldReleased() as released:
             yield from _same_hold(entry, released.workload_uid, account)
+        case FactsNoted() as noted:
+            yield from _facts(entry, noted, account)
+        case WeightsSaved() as saved:
+            yield from _saved(entry, saved, account)
+
+
+def _facts(
+    entry: Entry, event: FactsNoted, account: Account
+) -> Iterator[Contradiction]:
+    if not event.facts:
+        if event.digest not in account.digests:
+            yield _wrong(entry, FACTS, "the facts that it refers to were never noted")
+        return
+    digest = hashlib.sha256(event.facts.encode()).hexdigest()
+    if event.whole and digest != event.digest:
+        yield _wrong(entry, FACTS, "the facts are others than their digest says")
+
+
+def _saved(
+    entry: Entry, event: WeightsSaved, account: Account
+) -> Iterator[Contradiction]:
+    """Hold saved weights to what they cost: their own process's part at least.
+
+    The total of the run is settled later than weights are noted, so it says nothing.
+    """
+    before = [s for s in account.saves if s.process == event.process]
+    if event.flops > event.upper:
+        yield _wrong(entry, SAVES, "the process alone has spent more than the run")
+    if before and before[-1].flops > event.flops:
+        yield _wrong(entry, SAVES, "weights that cost more were noted before")
 
 
 def _settlement(

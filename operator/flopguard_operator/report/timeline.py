@@ -7,15 +7,19 @@ from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Crossing,
     Entry,
+    FactChanged,
+    FactsNoted,
     HoldProven,
     HoldReleased,
     HoldSet,
     TermsSet,
+    WeightsSaved,
 )
 from flopguard_operator.policy.verdict import HOLD
 
 TERMS, ATTEMPT, WARNING = "Terms", "Attempt", "Warning"
 LIMIT, HELD, PROOF, RELEASE = "Limit", "Hold", "Proof", "Release"
+FACTS, CHANGE, SAVED = "Facts", "Change", "Weights"
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,29 @@ def tell(entry: Entry) -> Moment | None:
             told = PROOF, _proof(event)
         case HoldReleased() as event:
             told = RELEASE, f"the hold was lifted: {event.reason}"
+        case FactsNoted() as event:
+            told = FACTS, f"a process told of itself; digest {event.digest[:16]}"
+        case FactChanged() as event:
+            told = CHANGE, _change(event)
+        case WeightsSaved() as event:
+            told = SAVED, _saved(event)
         case _:
             return None
     return Moment(entry.at, *told)
+
+
+def _change(event: FactChanged) -> str:
+    return (
+        f"{event.fact} changed from {event.before} to {event.after} at step"
+        f" {event.step}, after {display(event.flops)} FLOPs of the process"
+    )
+
+
+def _saved(event: WeightsSaved) -> str:
+    return (
+        f"{event.path} was saved at step {event.step}, when the run had spent at most"
+        f" {display(event.upper)} FLOPs"
+    )
 
 
 def _terms(event: TermsSet) -> str:

@@ -1,0 +1,1 @@
+"""Estimate FLOPs in closed form, from what is known of a model and of its training."""

@@ -1,0 +1,59 @@
+"""Remember the processes of each pod as last heard, and whose turn it is to be asked.
+
+Facts are read directly from the sidecars: Prometheus carries numbers only. A pod is
+asked when it is new, then every few cycles, and in every cycle while its run nears a
+limit: then the last saved weights matter.
+"""
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from flopguard_operator.observed import Pod
+from flopguard_operator.processes import Process
+from flopguard_operator.sidecars import Heard
+
+EVERY_CYCLES = 4
+MOST_AT_ONCE = 256  # pods asked in one cycle; the others have their turn in the next
+
+
+@dataclass
+class Listener:
+    """The processes of each stream, as last heard."""
+
+    processes: dict[str, tuple[Process, ...]] = field(default_factory=dict)
+    _asked: dict[str, float] = field(default_factory=dict)  # by pod UID
+
+    def due(
+        self, pods: Iterable[Pod], urgent: Collection[str], every_seconds: float
+    ) -> list[Pod]:
+        """Return the pods to ask now, the longest unheard first, and note that.
+
+        Args:
+            pods: all pods; those that cannot speak are left out.
+            urgent: UIDs of those to ask in every cycle.
+            every_seconds: pause between two questions to the others.
+        """
+        now = time.monotonic()
+        speaking = [pod for pod in pods if pod.injected and not (pod.ended or pod.gone)]
+        waited = {pod.uid: now - self._asked.get(pod.uid, -1e9) for pod in speaking}
+        due = [p for p in speaking if p.uid in urgent or waited[p.uid] >= every_seconds]
+        due.sort(key=lambda pod: (pod.uid not in urgent, -waited[pod.uid]))
+        for pod in due[:MOST_AT_ONCE]:
+            self._asked[pod.uid] = now
+        return due[:MOST_AT_ONCE]
+
+    def take(self, heard: Mapping[str, Heard]) -> None:
+        """Remember what the pods told."""
+        for uid, told in heard.items():
+            self.processes[uid] = told.processes
+
+    def keep(self, streams: Collection[str]) -> None:
+        """Forget all streams but these."""
+        for memory in (self.processes, self._asked):
+            for uid in memory.keys() - set(streams):
+                del memory[uid]
+
+    def of(self, streams: Iterable[str]) -> tuple[Process, ...]:
+        """Return the processes of these streams, as last heard."""
+        return tuple(p for uid in streams for p in self.processes.get(uid, ()))
