@@ -225,8 +225,8 @@ class Meter(TorchDispatchMode):
             try:
                 for index, flops in charges:
                     self._tally[index] = self._tally.get(index, 0) + flops
-                if self.live:  # the next operator, or the window's end, writes it
-                    self._session.finish(charges, write=False)
+                if self.live:
+                    self._session.finish(charges)
             except Exception as error:
                 self._session.fail(error)
 

@@ -8,6 +8,7 @@ known to count nothing there.
 from __future__ import annotations
 
 import sys
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -316,9 +317,7 @@ class Metering:
         charges = meter.stop()
         if not counts:
             return ()
-        if meter.live:
-            self.session.finish(())
-        else:
+        if not meter.live:
             self.session.begin(_excess(charges, window.charges))
             self.session.finish(charges)
         if window.figure is not None and not failed and not window.contains_others:
@@ -336,10 +335,13 @@ class Metering:
 
     def enter_glue(self, thread: Thread, site: Any, every: int = _GLUE_EVERY) -> None:
         """Measure from here to the next window, unless it is known to count nothing."""
-        if self.replay.on and self.sites.is_skipped(site, every):
-            return
-        thread.meter.start(live=True)
         thread.glue = site
+        thread.glue_since = perf_counter()
+        thread.glue_is_measured = not (
+            self.replay.on and self.sites.is_skipped(site, every)
+        )
+        if thread.glue_is_measured:
+            thread.meter.start(live=True)
 
     def leave_glue(self, thread: Thread) -> None:
         """End that."""
@@ -347,13 +349,15 @@ class Metering:
         if site is None:
             return
         thread.glue = None
+        seconds = perf_counter() - thread.glue_since
+        if not thread.glue_is_measured:
+            self.sites.skipped(site, seconds)
+            return
         meter = thread.meter
         charges = meter.stop()
-        if charges:
-            self.session.finish(())
-            if any(index in _FORWARD_CELLS for index, _ in charges):
-                thread.add_pending(meter.digest)
-        if self.sites.learn(site, quiet=not meter.counted):
+        if any(index in _FORWARD_CELLS for index, _ in charges):
+            thread.add_pending(meter.digest)
+        if self.sites.learn(site, seconds, quiet=not meter.counted):
             self.session.flag("replay_drift")
 
     # Optimizers
@@ -402,9 +406,9 @@ class Metering:
         """Forget what the parent was doing: in a forked child."""
         self._forks += 1
         thread = self.threads.current
-        glue, state, window = thread.glue, thread.state, thread.window
+        kept = thread.glue, thread.glue_is_measured, thread.state, thread.window
         thread.start_anew()
-        thread.glue, thread.state, thread.window = glue, state, window
+        thread.glue, thread.glue_is_measured, thread.state, thread.window = kept
 
     def note_facts(self) -> None:
         """Note what changes too often to be noted when it does."""
@@ -424,6 +428,7 @@ class Metering:
         if off:
             found["why"] = "; ".join(off[:_MOST_REASONS])
         found.update(measured=replay.measured, replayed=replay.replayed)
+        found["unwatched_seconds"] = round(self.sites.unwatched, 3)
         note("replay", {**found, "drift": drifts} if drifts else found)
         if self.operators.unknown:
             note("unknown_operators", self.operators.described())

@@ -18,6 +18,7 @@ _MOST_POINTS = 48
 _MOST_FIGURES = 8192
 _QUIET = 2
 _MOST_SITES = 4096
+_LATE_SECONDS, _LATE_TIMES = 0.02, 8
 _MOST_DRIFTS = 16
 
 
@@ -254,11 +255,17 @@ class Sites:
     """Where, between windows, operators that count were met.
 
     A site is where the program was when the stretch between two windows began. If
-    nothing was counted there twice, it is only looked at now and then.
+    nothing was counted there twice, it is only looked at now and then, and after a
+    stretch that took much longer than those: the program left its loop, and did
+    something else before the next window.
+
+    Attributes:
+        unwatched: Seconds of such stretches.
     """
 
     def __init__(self) -> None:
-        self._quiet: Dict[Hashable, int] = {}
+        self.unwatched = 0.0
+        self._quiet: Dict[Hashable, Tuple[int, float]] = {}
         self._loud: "set[Hashable]" = set()
 
     def is_skipped(self, site: Hashable, every: int) -> bool:
@@ -268,25 +275,33 @@ class Sites:
             site: Where it begins.
             every: One in so many is measured though the site has been quiet.
         """
-        times = self._quiet.get(site, 0)
+        times, longest = self._quiet.get(site, (0, 0.0))
         if times < _QUIET:
             return False
-        self._quiet[site] = times + 1
+        self._quiet[site] = times + 1, longest
         return times % every != 0
 
-    def learn(self, site: Hashable, *, quiet: bool) -> bool:
+    def skipped(self, site: Hashable, seconds: float) -> None:
+        """Note how long a stretch took that was not measured."""
+        times, longest = self._quiet.get(site, (0, 0.0))
+        if times and seconds > _LATE_SECONDS + _LATE_TIMES * longest:
+            self._quiet[site] = 0, seconds
+            self.unwatched += seconds
+
+    def learn(self, site: Hashable, seconds: float, *, quiet: bool) -> bool:
         """Note a measured stretch; return whether the site had been skipped wrongly."""
         if site in self._loud:
             return False
+        times, longest = self._quiet.pop(site, (0, 0.0))
         if quiet:
             if len(self._quiet) >= _MOST_SITES:
                 self._quiet.clear()
-            self._quiet[site] = self._quiet.get(site, 0) + 1
+            self._quiet[site] = times + 1, max(longest, seconds)
             return False
         if len(self._loud) >= _MOST_SITES:
             self._loud.clear()
         self._loud.add(site)
-        return self._quiet.pop(site, 0) > _QUIET
+        return times > _QUIET
 
 
 def _total(charges: Charges) -> int:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # dropped at random, experts with a capacity beyond which tokens are dropped.
 _BY_CHANCE = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop", "expert_capacity")
 
+_MOST_PARTS = 100_000
+
 
 class Root:
     """A module that the program calls itself.
@@ -48,14 +50,17 @@ class Roots:
         self._describer = describer
         self._roots: dict[int, Root] = {}
         self._epoch = 0
+        self._parts: set[int] = set()  # ids of the modules that roots are made of
         for register in (
             torch_modules.register_module_module_registration_hook,
             torch_modules.register_module_parameter_registration_hook,
         ):
             register(self._registered)
 
-    def _registered(self, *_: Any) -> None:
-        self._epoch += 1
+    def _registered(self, module: Any, _name: str, _part: Any) -> None:
+        # Many a forward slices a list of layers, which registers them in a new list.
+        if id(module) in self._parts:
+            self._epoch += 1
 
     def of(self, module: Any) -> Root:
         """Return what is known of a module."""
@@ -82,6 +87,10 @@ class Roots:
         if state is None or state.epoch != self._epoch:
             before = None if state is None else state.structure
             state = root.state = ModuleState(module, self._epoch)
+            if len(self._parts) > _MOST_PARTS:
+                self._parts.clear()
+                self._epoch += 1
+            self._parts.update(map(id, module.modules()))
             if state.structure != before:
                 root.owner.off = root.owner.off or _why_measured(module)
                 self._describer.describe(module, args, kwargs)

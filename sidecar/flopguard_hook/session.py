@@ -104,18 +104,12 @@ class Session:
                 self._touched.add(index)
             self._write()
 
-    def finish(self, charges: Charges, *, write: bool = True) -> None:
-        """Raise `done` after the work returned.
-
-        Args:
-            charges: What returned; was begun before.
-            write: False if another `begin` or `finish` follows soon and writes.
-        """
+    def finish(self, charges: Charges) -> None:
+        """Raise `done` after the work returned."""
         with self._lock:
             for index, flops in charges:
                 self._done[index] += flops
-            if write:
-                self._write()
+            self._write()
 
     def count_backward(self) -> None:
         """Note that the engine ran, for the number of backwards per step."""

@@ -24,7 +24,9 @@ class Thread:
         state: OUTSIDE, INSIDE or MEASURED.
         meter: Measures this thread's windows.
         window: The window that is open now.
-        glue: Where the measured stretch between windows began; None if none is.
+        glue: Where the stretch between windows began; None within one.
+        glue_is_measured: Whether the meter is on the stack for it.
+        glue_since: When it began, in seconds.
         pending: Figures of the forwards that the next backward runs through; None for
             one without a signature.
         fed: The figures that fed the last backward.
@@ -36,6 +38,8 @@ class Thread:
         "__weakref__",
         "fed",
         "glue",
+        "glue_is_measured",
+        "glue_since",
         "meter",
         "ordinal",
         "pending",
@@ -53,6 +57,8 @@ class Thread:
         self.state = OUTSIDE
         self.window: Any = None
         self.glue: Any = None
+        self.glue_is_measured = False
+        self.glue_since = 0.0
         self.pending: list[Figure | int | None] = [None]
         self.fed: tuple[Figure | int | None, ...] = (None,)
         self.ordinal = 0

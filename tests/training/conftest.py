@@ -22,11 +22,16 @@ def deployed(tmp_path: Path) -> Deployment:
 
 @pytest.fixture(scope="session")
 def attached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Attach the hook to this process's torch; return the folder of its page."""
+    """Attach the hook to this process's torch; return the folder of its page.
+
+    It measures every window: what is tabled is what operators cost.
+    """
     from flopguard_hook.attaching import attach
 
     folder = tmp_path_factory.mktemp("attached")
-    session = attach(str(folder))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("FLOPGUARD_REPLAY", "Off")
+        session = attach(str(folder))
     yield folder
     assert session.armed, "the hook disarmed itself during the tests"
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from flopguard_hook.page import Page, read_page
-from flopguard_hook.session import Charge, Session
+from flopguard_hook.session import Session, charge
 from flopguard_hook.writer import MOST_PAGES
 
-CHARGES = (Charge("forward", "fp32", 10),)
+CHARGES = (charge("forward", "fp32", 10),)
 
 
 def only_page(folder: Path) -> Page:
@@ -72,7 +72,7 @@ def test_a_clean_exit_closes_the_page(tmp_path: Path) -> None:
 
 def test_a_step_within_a_step_is_not_counted(tmp_path: Path) -> None:
     """Its FLOPs are."""
-    charges = (Charge("optimizer", "fp32", 7),)
+    charges = (charge("optimizer", "fp32", 7),)
     session = Session(str(tmp_path))
     for outermost in (False, True):
         session.begin(charges)
@@ -104,7 +104,7 @@ def test_a_fork_gets_a_page_of_its_own(tmp_path: Path) -> None:
     session.begin(CHARGES)
     parent = only_page(tmp_path)
     session.start_anew()
-    session.begin((Charge("backward", "bf16", 3),))
+    session.begin((charge("backward", "bf16", 3),))
 
     pages = [read_page(path.read_bytes()) for path in tmp_path.glob("*.page")]
     (child,) = (page for page in pages if page.nonce != parent.nonce)
