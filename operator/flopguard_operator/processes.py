@@ -22,7 +22,7 @@ _NONCE_CHARACTERS = 32
 # What grows while a process runs; the rest of the facts lasts.
 _GROWING = frozenset(
     {"pid", "rank", "local_rank", "causal_adjusted", "no_grad_purposes", "profiler"}
-    | {"replay", "unknown_operators", "left_out"}
+    | {"replay", "unknown_operators", "left_out", "steps"}
 )
 _APART = frozenset({"saves", "events"})  # entries of their own
 _GROWING_OF_MODELS = frozenset(
@@ -118,9 +118,9 @@ def _with_facts(
     said = at(raw, "facts")
     try:
         whole = reading.read(said)
-        opinion = of_process(whole, counted.steps) if estimated else None
-        told = _small(whole)
         texts = _texts(said)
+        told = _small(whole)
+        opinion = of_process(whole, counted.steps) if estimated else None
     except FactsError:
         pass  # counted all the same; a second opinion is what is missing
     errors = at(raw, "errors")
