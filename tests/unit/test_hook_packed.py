@@ -7,8 +7,8 @@ import pytest
 
 from flopguard_hook import packed
 from flopguard_hook.attention import visible_pairs
-from flopguard_hook.formulas import Formula, find
-from flopguard_hook.table import FORMULAS
+from flopguard_hook.formulas import Formula
+from flopguard_hook.table import FORMULAS, find
 
 
 def of(*shape: int) -> Any:
