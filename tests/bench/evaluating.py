@@ -40,6 +40,7 @@ def evaluate(
         "programs": {n: t for n, t in timed.items() if not t["calls"]},
         "pieces": {n: t for n, t in timed.items() if t["calls"]},
         "single": alone,
+        "replay": [list(s.values())[-1].replay.get(HOOK.name) for s in found if s],
         "targets": list(_verdicts(timed, alone)),
     }
 

@@ -100,7 +100,8 @@ def measure(
             "python_ms": starts(deployed, "pass", 2 * count),
             "torch_ms": starts(deployed, _TORCH, count),
             "attach_ns": [
-                program("attach", folder / f"attach-{n}", beside) for n in range(count)
+                program("attach", folder / f"attach-{n}", beside)
+                for n in range(count // 2)
             ],
             "write_ns": program("writes", folder / "writes", beside),
             "modules": {
