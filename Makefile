@@ -61,6 +61,11 @@ bench-hook: install train ## Time the hook against none and two others: docs/ben
 	$(call say,what the hook costs)
 	@PYTHONPATH=tests:sidecar $(TRAIN)/bin/python -m bench $(BENCH)
 
+.PHONY: verify-counting
+verify-counting: install train model ## Count every family and method four ways: docs/counting.md (20 minutes)
+	$(call say,what the hook counts)
+	@PYTHONPATH=tests:sidecar $(TRAIN)/bin/python -m counting.verify --docs docs $(COUNTING)
+
 .PHONY: fuzz-hook
 fuzz-hook: train $(FUZZ_TOOLS)/.installed ## 10,000 random programs with the hook and without: no difference
 	@PYTHONPATH=tests $(TRAIN)/bin/python -m fuzz --write
