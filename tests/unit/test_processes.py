@@ -175,7 +175,7 @@ def test_any_configuration_is_read_without_an_error(changes: Any) -> None:
     model = told()["models"][0]
     config = model["architecture"] | changes
 
-    for layers in (model["layers"], []):
+    for layers in (model["layers"], list[Any]()):
         odd = model | {"architecture": config, "layers": layers}
         processes.read(marks_json(page(told=told(models=[odd]))), "pod-1")
 
