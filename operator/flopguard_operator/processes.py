@@ -17,7 +17,7 @@ from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import at, items, text
 
 MOST_PROCESSES = 256  # of a pod; more than there are devices in any machine
-MOST_TEXT = 20_000  # of the lasting facts, and of the growing ones: an entry holds both
+MOST_TEXT = 15_000  # of what lasts, and of what grows: both, escaped, fit one entry
 _NONCE_CHARACTERS = 32
 # What grows while a process runs; the rest of the facts lasts.
 _GROWING = frozenset(

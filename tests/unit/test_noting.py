@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from flopguard_operator import noting
+from flopguard_operator.books import refuse_unfit
 from flopguard_operator.ledger.accounts import Account, apply
 from flopguard_operator.ledger.entries import (
     Event,
@@ -78,6 +79,16 @@ def test_a_process_cannot_fill_the_ledger_with_facts() -> None:
         account = take(account, *noted(account, told))
 
     assert len(account.digests) == noting.MOST_FACTS
+
+
+def test_the_longest_facts_fit_an_entry() -> None:
+    """What a tenant writes must not keep the run's other entries out of the ledger."""
+    quotes = chr(92) * 200
+    told = facts(2, dataset=[quotes] * 32, replay=[quotes] * 32)
+    (entry,) = noted(Account(RUN), process(2, told=told))
+
+    assert min(len(entry.facts), len(entry.counters)) > 10_000
+    refuse_unfit([replace(entry, run=RunRef("u" * 63, "n" * 63, "r" * 253))])
 
 
 def changed(**more: Any) -> Process:
