@@ -164,6 +164,20 @@ def test_a_reader_of_devices_can_be_given(monkeypatch: pytest.MonkeyPatch) -> No
             id="torch's, on the CPU",
         ),
         pytest.param(
+            "aten::_scaled_dot_product_cudnn_attention",
+            [*[of(2, 4, 8, 16)] * 3, None, True, 0.0, True],
+            8 * 64 * 64,
+            8 * 36 * 64,
+            id="cuDNN's",
+        ),
+        pytest.param(
+            "aten::_scaled_dot_product_cudnn_attention",
+            [*[of(2, 4, 8, 16)] * 3, 0.0, True, False],
+            8 * 64 * 64,
+            8 * 36 * 64,
+            id="cuDNN's with torch 2.4",
+        ),
+        pytest.param(
             "aten::_scaled_dot_product_efficient_attention_backward",
             [
                 *[*[of(2, 4, 8, 16)] * 4, None, of(2, 4, 8, 16), of(2, 4, 8)],
