@@ -411,8 +411,8 @@ def test_embeddings_are_a_batch_of_tokens() -> None:
     assert (batch.shape, batch.tokens, batch.input) == ((3, 5), 15, "inputs_embeds")
 
 
-def test_padding_is_sampled_from_the_mask() -> None:
-    """Zeros of the mask, over the masks that were looked at."""
+def test_padding_and_purpose_are_sampled() -> None:
+    """Zeros of the masks that were looked at; the purpose that was met most often."""
     notes, describer = watched()
     module = llama()
     mask = torch.ones(2, 16, dtype=torch.long)
@@ -421,10 +421,13 @@ def test_padding_is_sampled_from_the_mask() -> None:
     for _ in range(3):
         describer.sample_padding(module, (), {"attention_mask": mask})
     describer.sample_padding(module, (), {"attention_mask": torch.ones(2, 1, 4, 4)})
+    for purpose in ("other", "evaluation", "evaluation"):
+        describer.saw_purpose(module, purpose)
     describer.flush([])
     model = notes.facts["models"][0]
 
     assert (model["tokens_sampled"], model["padding_sampled"]) == (96, 18)
+    assert model["no_grad_purpose"] == "evaluation"
 
 
 class Broken(nn.Module):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,10 @@ class Own(Dataset[torch.Tensor]):
 
 class Endless(IterableDataset[torch.Tensor]):
     """A stream."""
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """Return one row."""
+        return iter([torch.ones(4)])
 
 
 ROWS = TensorDataset(torch.ones(6, 4))
