@@ -178,6 +178,10 @@ def _single(single: Figures) -> str:
         ("one page write", _interval(single["write_us"], 2) + " µs"),
         ("start of Python", _interval(start["python_with_"], 1) + " ms"),
         (
+            "the same, beside standard modules that torch imports anyway",
+            _interval(start["shared_with_"], 1) + " ms",
+        ),
+        (
             "attaching to a torch that is imported",
             _interval(single["attach_ms"], 1) + " ms",
         ),
