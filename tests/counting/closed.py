@@ -59,6 +59,8 @@ def fit(cell: Cell, calls: Calls) -> Flops:
     recipe = RECIPES[cell.options.get("method", "full")]
     family = cell.options.get("family", "llama")
     sizes = FAMILIES[family].sizes
+    if family == "t5":
+        sizes = sizes.changed(fused=not recipe.closed.trains(0, "bias"))
     return _sum(
         calls, recipe.closed, lambda call: network(family, sizes, call, recipe.virtual)
     )

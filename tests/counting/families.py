@@ -31,7 +31,8 @@ class Family:
         auto: The class of transformers that makes it.
         config: Name of its configuration's class, and the options besides the sizes.
         batch: Makes a batch of a size.
-        network: Makes the closed formula's network of a call, by its tensors' shapes.
+        network: Makes the closed formula's network of a call.
+        targets: Names of the layers that get adapters.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Family:
     auto: str = "AutoModelForCausalLM"
     batch: Callable[["Family", Size], Batch] | None = None
     network: Callable[[Sizes, Call], Network] = shapes.gated_decoder
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
 
     def model(self) -> Any:
         """Return a random model, the same in every process."""
@@ -193,21 +195,23 @@ FAMILIES: dict[str, Family] = {
             "eos_token_id": 2,
         },
         _EQUAL,
-        network=shapes.plain_decoder,
+        network=shapes.packed_decoder,
+        targets=("c_attn",),
     ),
     "gpt-neox": Family(
         "GPT-NeoX",
         "GPTNeoXConfig",
         _without(_common(_EQUAL), "num_key_value_heads", "head_dim"),
         _EQUAL,
-        network=shapes.plain_decoder,
+        network=shapes.packed_parallel_decoder,
+        targets=("query_key_value",),
     ),
     "phi": Family(
         "Phi",
         "PhiConfig",
         _without(_common(_EQUAL), "head_dim"),
         _EQUAL,
-        network=shapes.plain_decoder,
+        network=shapes.parallel_decoder,
     ),
     "deepseek": Family(
         "DeepSeek-style MLA",
@@ -232,6 +236,7 @@ FAMILIES: dict[str, Family] = {
         ),
         _EQUAL.changed(experts=4, chosen=2, expert_ffn=24),
         network=shapes.latent_mixture,
+        targets=("q_a_proj", "kv_a_proj_with_mqa"),
     ),
     "bert": Family(
         "BERT",
@@ -243,6 +248,7 @@ FAMILIES: dict[str, Family] = {
         _EQUAL,
         auto="AutoModelForMaskedLM",
         network=shapes.masked_encoder,
+        targets=("query", "value"),
     ),
     "t5": Family(
         "T5",
@@ -263,6 +269,7 @@ FAMILIES: dict[str, Family] = {
         _EQUAL,
         auto="AutoModelForSeq2SeqLM",
         batch=_pairs,
+        targets=("q", "v"),
     ),
     "vit": Family(
         "ViT",

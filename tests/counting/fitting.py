@@ -8,7 +8,7 @@ from typing import Any
 from counting.batches import sizes
 from counting.families import FAMILIES
 from counting.journal import Journal
-from counting.methods import RECIPES
+from counting.methods import ATTENTION, RECIPES
 
 
 def arguments(folder: str, **more: Any) -> dict[str, Any]:
@@ -38,40 +38,35 @@ def fit(
     journal: Journal, *, family: str, method: str = "full", steps: int = 36
 ) -> None:
     """Train a family's model by a method, on batches of many sizes."""
-    from transformers import Trainer, TrainingArguments
-
-    recipe = RECIPES[method]
-    model = recipe.prepare(FAMILIES[family].model())
-    batches = [FAMILIES[family].make_batch(size) for size in sizes(steps)]
-    with TemporaryDirectory() as folder:
-        options = arguments(folder, remove_unused_columns=False, **recipe.arguments)
-        trainer = Trainer(
-            model=model,
-            args=TrainingArguments(**options),
-            train_dataset=batches,
-            data_collator=only,
-        )
-        with journal.watching():
-            trainer.train()
-    journal.facts["total_flos"] = int(trainer.state.total_flos)
+    recipe, of = RECIPES[method], FAMILIES[family]
+    model = recipe.prepare(of.model(), of.targets)
+    batches = [of.make_batch(size) for size in sizes(steps)]
+    _train(journal, model, batches, recipe.arguments)
 
 
 def fit_smollm2(journal: Journal, *, method: str, steps: int = 12) -> None:
     """Train the real SmolLM2-135M, in the folder MODEL, on short batches."""
-    from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+    from transformers import AutoModelForCausalLM
 
-    recipe = RECIPES[method]
-    loaded = recipe.prepare(
-        AutoModelForCausalLM.from_pretrained(Path(os.environ["MODEL"]))
-    )
+    recipe, real = RECIPES[method], Path(os.environ["MODEL"])
+    model = recipe.prepare(AutoModelForCausalLM.from_pretrained(real), ATTENTION)
     # Few tokens and few sizes: a step of the real model takes a second.
     short = [size for size in sizes(40) if size.batch * size.length <= 32][:4] * 3
     batches = [FAMILIES["llama"].make_batch(size) for size in short[:steps]]
+    _train(journal, model, batches, recipe.arguments)
+
+
+def _train(
+    journal: Journal, model: Any, batches: list[Any], options: dict[str, Any]
+) -> None:
+    from transformers import Trainer, TrainingArguments
+
     with TemporaryDirectory() as folder:
-        options = arguments(folder, remove_unused_columns=False, **recipe.arguments)
         trainer = Trainer(
-            model=loaded,
-            args=TrainingArguments(**options),
+            model=model,
+            args=TrainingArguments(
+                **arguments(folder, remove_unused_columns=False, **options)
+            ),
             train_dataset=batches,
             data_collator=only,
         )

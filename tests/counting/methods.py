@@ -15,6 +15,8 @@ ALL_LINEAR = (
     *("gate_proj", "up_proj", "down_proj"),
 )
 ATTENTION = ("q_proj", "v_proj")
+# What `Family.targets` name in the models, as the closed formula calls it.
+TARGETED = (*ATTENTION, "qkv_proj", "q_a_proj", "kv_a_proj")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Recipe:
     Attributes:
         label: Its name in the table.
         closed: What the closed formula assumes.
-        prepare: Turns the family's model into the one that is trained.
+        prepare: Turns the family's model into the one that is trained; it is given
+            the names of the layers that get adapters.
         arguments: Of the Trainer.
         virtual: Positions that every call has more than its batch.
         differs: Why the closed formula may differ from what is executed.
@@ -32,7 +35,7 @@ class Recipe:
 
     label: str
     closed: Method = FULL
-    prepare: Callable[[Any], Any] = lambda model: model
+    prepare: Callable[[Any, tuple[str, ...]], Any] = lambda model, _: model
     arguments: dict[str, Any] = field(default_factory=dict)
     virtual: int = 0
     differs: str = ""
@@ -74,7 +77,7 @@ def quantized(model: Any, bits: int) -> Any:
     return adapters(ready, ALL_LINEAR)
 
 
-def _last_block(model: Any) -> Any:
+def _last_block(model: Any, _targets: tuple[str, ...]) -> Any:
     """Freeze all but the last block, the last norm and the head."""
     model.requires_grad_(requires_grad=False)
     for part in (model.model.layers[-1], model.model.norm, model.lm_head):
@@ -82,7 +85,7 @@ def _last_block(model: Any) -> Any:
     return model
 
 
-def _prompted(model: Any) -> Any:
+def _prompted(model: Any, _targets: tuple[str, ...]) -> Any:
     import peft
 
     config = peft.PromptTuningConfig(
@@ -103,21 +106,21 @@ def _checkpointed(*, reentrant: bool) -> dict[str, Any]:
     }
 
 
-_LORA = lora(RANK, *ATTENTION)
+_LORA = lora(RANK, *TARGETED)
 _LORA_ALL = lora(RANK, *ALL_LINEAR)
 
 RECIPES: dict[str, Recipe] = {
     "full": Recipe("full"),
-    "lora": Recipe("LoRA q, v", _LORA, lambda m: adapters(m, ATTENTION)),
+    "lora": Recipe("LoRA on attention", _LORA, adapters),
     "lora-all": Recipe(
-        "LoRA, all layers", _LORA_ALL, lambda m: adapters(m, ALL_LINEAR)
+        "LoRA, all layers", _LORA_ALL, lambda m, _: adapters(m, ALL_LINEAR)
     ),
-    "qlora": Recipe("QLoRA, 4-bit", _LORA_ALL, lambda m: quantized(m, 4)),
-    "8-bit": Recipe("LoRA on 8-bit", _LORA_ALL, lambda m: quantized(m, 8)),
+    "qlora": Recipe("QLoRA, 4-bit", _LORA_ALL, lambda m, _: quantized(m, 4)),
+    "8-bit": Recipe("LoRA on 8-bit", _LORA_ALL, lambda m, _: quantized(m, 8)),
     "dora": Recipe(
         "DoRA",
         lora(RANK, *ATTENTION, dora=True),
-        lambda m: adapters(m, ATTENTION, use_dora=True),
+        lambda m, names: adapters(m, names, use_dora=True),
     ),
     "partial": Recipe(
         "last block and head",
@@ -143,7 +146,7 @@ RECIPES: dict[str, Recipe] = {
     "lora-checkpointed": Recipe(
         "LoRA with checkpointing",
         replace(_LORA, input_grad=True, checkpointing="non_reentrant"),
-        lambda m: adapters(m, ATTENTION),
+        adapters,
         _checkpointed(reentrant=False),
     ),
     "accumulated": Recipe(

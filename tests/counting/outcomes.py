@@ -68,14 +68,14 @@ def judge(cell: Cell, folder: Path) -> Outcome:
     outcome = Outcome(cell)
     ranks = range(cell.workers)
     exact = [_facts(folder / "exact", rank) for rank in ranks]
-    counter = [_facts(folder / "flop_counter", rank) for rank in ranks]
     outcome.exact = _added([facts["steps"][-1] for facts in exact])
     for rank in ranks:
         _judge_worker(outcome, folder, rank, exact[rank]["steps"])
-    outcome.flop_counter = sum(facts["flop_counter"] for facts in counter)
-    outcome.always_on = _added(
-        [of_page(_copies(folder / "flop_counter", rank)[-1]) for rank in ranks]
-    )
+    beside = folder / "always_on"
+    if not cell.without_counter:
+        counted = [_facts(beside, rank)["flop_counter"] for rank in ranks]
+        outcome.flop_counter = sum(counted)
+    outcome.always_on = _added([of_page(_copies(beside, rank)[-1]) for rank in ranks])
     outcome.total_flos = _facts(folder / "hook", 0).get("total_flos")
     alarms = {alarm for facts in exact for alarm in facts["alarms"]}
     outcome.errors += [f"the reference does not know {name}" for name in sorted(alarms)]

@@ -5,7 +5,7 @@ from typing import Any
 from counting.batches import Size, sizes
 from counting.families import FAMILIES
 from counting.journal import Journal
-from counting.methods import RECIPES
+from counting.methods import ATTENTION, adapters
 
 
 def _optimizer(model: Any) -> Any:
@@ -71,7 +71,7 @@ def toggled(journal: Journal, *, steps: int = 36) -> None:
     """Train adapters, and compare with the model without them at every third step."""
     import torch
 
-    model = RECIPES["lora"].prepare(FAMILIES["llama"].model()).train()
+    model = adapters(FAMILIES["llama"].model(), ATTENTION).train()
     optimizer = _optimizer(model)
     with journal.watching():
         for number, size in enumerate(sizes(steps)):

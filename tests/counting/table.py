@@ -122,7 +122,8 @@ def _table(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _texts(outcome: Outcome) -> list[str]:
-    return [text for text in (outcome.cell.differs, outcome.cell.varies) if text]
+    cell = outcome.cell
+    return [text for text in (cell.differs, cell.varies, cell.without_counter) if text]
 
 
 def _notes(outcomes: Sequence[Outcome]) -> dict[str, int]:

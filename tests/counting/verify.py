@@ -46,7 +46,8 @@ def check(cell: Cell, references: References, folder: Path) -> Outcome:
         deployed(cell, folder / "hook", Armed(folder / "pages", references.hook))
         took = time.monotonic() - began
         references.exact.run(cell, "exact", folder / "exact")
-        references.always_on.run(cell, "flop_counter", folder / "flop_counter")
+        beside = "hook" if cell.without_counter else "flop_counter"
+        references.always_on.run(cell, beside, folder / "always_on")
         outcome = judge(cell, folder)
     except RunError as error:
         return Outcome(cell, errors=[str(error)], seconds=time.monotonic() - began)

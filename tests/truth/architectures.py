@@ -51,18 +51,38 @@ class Call:
         return self.tokens if self.logits is None else self.batch * self.logits
 
 
-def attention(sizes: Sizes, call: Call, prefix: str = "") -> list[Stage]:
-    """Return projections, core and output of grouped-query self-attention."""
+def attention(sizes: Sizes, call: Call, *, begins: bool = False) -> list[Stage]:
+    """Return projections, core and output of grouped-query self-attention.
+
+    `begins` says that it reads embeddings although other stages come before it.
+    """
     rows, width = call.tokens, sizes.heads * sizes.head_dim
     key = sizes.kv_heads * sizes.head_dim
+    outputs = {"q_proj": width, "k_proj": key, "v_proj": key}
     return [
-        (
-            Linear(prefix + "q_proj", rows, sizes.hidden, width),
-            Linear(prefix + "k_proj", rows, sizes.hidden, key),
-            Linear(prefix + "v_proj", rows, sizes.hidden, key),
+        tuple(
+            Linear(name, rows, sizes.hidden, wide, from_embeddings=begins)
+            for name, wide in outputs.items()
         ),
+        *attended(sizes, call),
+    ]
+
+
+def packed_attention(sizes: Sizes, call: Call) -> list[Stage]:
+    """Return self-attention whose queries, keys and values are one product."""
+    width = 3 * sizes.heads * sizes.head_dim
+    return [
+        (Linear("qkv_proj", call.tokens, sizes.hidden, width),),
+        *attended(sizes, call),
+    ]
+
+
+def attended(sizes: Sizes, call: Call) -> list[Stage]:
+    """Return core and output of self-attention."""
+    width = sizes.heads * sizes.head_dim
+    return [
         (core(sizes, call.batch, call.length, call.cached + call.length),),
-        (Linear(prefix + "o_proj", rows, width, sizes.hidden),),
+        (Linear("o_proj", call.tokens, width, sizes.hidden),),
     ]
 
 
@@ -127,9 +147,21 @@ def gemma(sizes: Sizes, call: Call) -> Network:
     return gated_decoder(sizes, call, stops_early=False)
 
 
-def plain_decoder(sizes: Sizes, call: Call) -> Network:
-    """GPT-2, GPT-NeoX, Phi: a plain feed-forward layer, beside attention or after."""
-    block = [*attention(sizes, call), *plain(sizes, call.tokens)]
+def packed_decoder(sizes: Sizes, call: Call) -> Network:
+    """GPT-2: one product makes queries, keys and values."""
+    block = [*packed_attention(sizes, call), *plain(sizes, call.tokens)]
+    return Network([block] * sizes.layers, after=[head(sizes, call)])
+
+
+def parallel_decoder(sizes: Sizes, call: Call) -> Network:
+    """Phi: the feed-forward layer reads what attention reads, so it stands first."""
+    block = [*plain(sizes, call.tokens), *attention(sizes, call)]
+    return Network([block] * sizes.layers, after=[head(sizes, call)])
+
+
+def packed_parallel_decoder(sizes: Sizes, call: Call) -> Network:
+    """GPT-NeoX: both."""
+    block = [*plain(sizes, call.tokens), *packed_attention(sizes, call)]
     return Network([block] * sizes.layers, after=[head(sizes, call)])
 
 
@@ -217,18 +249,20 @@ def vision_encoder(sizes: Sizes, call: Call) -> Network:
 def text_to_text(sizes: Sizes, call: Call, source: int) -> Network:
     """T5 v1.1: gated encoder and decoder; positions are a bias on the scores.
 
-    The bias is trained, which no fused kernel does: self-attention is plain products.
+    A bias that is trained keeps self-attention from the fused kernel (`sizes.fused`).
     """
     seen = Call(call.batch, source)
-    biased = sizes.changed(fused=False)
-    encoder = [*attention(biased, seen), *gated(sizes, seen.tokens, sizes.ffn)]
-    decoder = [
-        *attention(biased, call),
-        *cross_attention(sizes, call, source),
-        *gated(sizes, call.tokens, sizes.ffn),
+    crossed = sizes.changed(fused=True)
+    encoder = [*attention(sizes, seen), *gated(sizes, seen.tokens, sizes.ffn)]
+    decoders = [
+        [
+            *attention(sizes, call, begins=layer == 0),
+            *cross_attention(crossed, call, source),
+            *gated(sizes, call.tokens, sizes.ffn),
+        ]
+        for layer in range(sizes.layers)
     ]
-    blocks = [encoder] * sizes.layers + [decoder] * sizes.layers
-    return Network(blocks, after=[head(sizes, call)])
+    return Network([encoder] * sizes.layers + decoders, after=[head(sizes, call)])
 
 
 # Of the speech model: mel bands, frames of a clip, width of both convolutions.
@@ -244,10 +278,16 @@ def speech_to_text(sizes: Sizes, call: Call) -> Network:
     )
     second = Linear("conv2", seen.tokens, sizes.hidden * KERNEL, sizes.hidden)
     encoder = [*attention(sizes, seen), *plain(sizes, seen.tokens)]
-    decoder = [
-        *attention(sizes, call),
-        *cross_attention(sizes, call, half),
-        *plain(sizes, call.tokens),
+    decoders = [
+        [
+            *attention(sizes, call, begins=layer == 0),
+            *cross_attention(sizes, call, half),
+            *plain(sizes, call.tokens),
+        ]
+        for layer in range(sizes.layers)
     ]
-    blocks = [encoder] * sizes.layers + [decoder] * sizes.layers
-    return Network(blocks, before=[(first,), (second,)], after=[head(sizes, call)])
+    return Network(
+        [encoder] * sizes.layers + decoders,
+        before=[(first,), (second,)],
+        after=[head(sizes, call)],
+    )

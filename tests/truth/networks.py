@@ -21,6 +21,7 @@ class Linear:
     outputs: int
     from_data: bool = False  # its input is data, which never has a gradient
     twice: bool = False  # a fused loss: the backward makes the logits again
+    from_embeddings: bool = False  # whatever came before: its input is the embeddings
 
     @property
     def flops(self) -> int:
@@ -46,12 +47,17 @@ class Core:
         pairs = self.batch * self.heads * self.queries * self.keys
         return 2 * pairs * (self.width + self.value_width)
 
-    @property
-    def backward(self) -> int:
-        """Return five products where it is fused (scores again), else four."""
+    def backward(self, *, of_keys: bool = True) -> int:
+        """Return five products where it is fused (scores again), else four.
+
+        A fused kernel makes all gradients; plain products leave out that of keys which
+        need none.
+        """
         pairs = self.batch * self.heads * self.queries * self.keys
-        scores_again = 2 * pairs * self.width if self.fused else 0
-        return 2 * self.flops + scores_again
+        scores = 2 * pairs * self.width
+        if self.fused:
+            return 2 * self.flops + scores
+        return 2 * self.flops - (0 if of_keys else scores)
 
 
 Stage = tuple[Linear | Core, ...]
@@ -155,24 +161,30 @@ def _forward(op: Linear | Core, method: Method) -> int:
 def backward(network: Network, method: Method = FULL) -> int:
     """Return the FLOPs of the gradients of a call."""
     reached = method.input_grad
+    without: set[str] = set()  # layers of the stage before whose output needs none
     total = 0
     for block, stage in network.stages:
         reached |= method.trains(block, "norm")  # it stands before the first product
-        total += sum(_backward(op, method, block, reached=reached) for op in stage)
-        reached |= any(
-            isinstance(op, Linear)
-            and (method.trains(block, op.name) or method.has_adapter(op))
+        for op in stage:
+            if isinstance(op, Linear):
+                total += _backward(op, method, block, reached=reached)
+            elif reached:
+                total += op.backward(of_keys="k_proj" not in without)
+        trained = {
+            op.name
             for op in stage
-        )
+            if isinstance(op, Linear)
+            and (method.trains(block, op.name) or method.has_adapter(op))
+        }
+        names = {op.name for op in stage if isinstance(op, Linear)}
+        without = set() if reached else names - trained
+        reached |= bool(trained)
     return total
 
 
-def _backward(
-    op: Linear | Core, method: Method, block: int | None, *, reached: bool
-) -> int:
-    if isinstance(op, Core):
-        return op.backward if reached else 0
-    needs_input = reached and not op.from_data
+def _backward(op: Linear, method: Method, block: int | None, *, reached: bool) -> int:
+    source = method.input_grad if op.from_embeddings else reached
+    needs_input = source and not op.from_data
     gradients = int(needs_input) + int(method.trains(block, op.name))
     total = op.flops * (gradients + int(op.twice))
     if method.has_adapter(op):
