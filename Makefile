@@ -61,6 +61,23 @@ bench-hook: install train ## Time the hook against none and two others: docs/ben
 	$(call say,what the hook costs)
 	@PYTHONPATH=tests:sidecar $(TRAIN)/bin/python -m bench $(BENCH)
 
+.PHONY: verify-counting
+verify-counting: install train model ## Count every family and method four ways: docs/counting.md (20 minutes)
+	$(call say,what the hook counts)
+	@PYTHONPATH=tests:sidecar $(TRAIN)/bin/python -m counting.verify --docs docs $(COUNTING)
+
+.PHONY: fuzz-hook
+fuzz-hook: train $(FUZZ_TOOLS)/.installed ## 10,000 random programs with the hook and without: no difference
+	@PYTHONPATH=tests $(TRAIN)/bin/python -m fuzz --write
+
+.PHONY: test-versions
+test-versions: train-versions $(FUZZ_TOOLS)/.installed ## Test the hook on torch 2.8 and 2.4 too
+	@status=0; for home in $(foreach v,$(OLDER),$(call older,$(v))); do \
+	  printf '\033[1m» %s\033[0m\n' "$${home##*/}"; \
+	  $$home/bin/python -m pytest -q -m "not full" tests/training || status=1; \
+	  PYTHONPATH=tests $$home/bin/python -m fuzz --seeds 0:500 || status=1; \
+	done; exit $$status
+
 ## Environments
 
 .PHONY: install

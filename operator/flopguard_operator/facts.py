@@ -193,8 +193,10 @@ def flops(value: object) -> int | None:
 
 def _cut(value: str) -> str:
     """Return a text on one line, bounded and without what a terminal would obey."""
-    line = "".join(c if c.isprintable() else " " for c in value[:MOST_CHARACTERS])
-    return line.encode("utf-8", "replace").decode()
+    line = value[:MOST_CHARACTERS]
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else " " for c in line)
 
 
 def _first(raw: object, key: str, most: int) -> list[Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from flopguard_operator.processes import Process
 from flopguard_operator.sidecars import Heard
 
 EVERY_CYCLES = 4
-MOST_AT_ONCE = 256  # pods asked in one cycle; the others have their turn in the next
+MOST_AT_ONCE = 64  # pods asked in one cycle; the others have their turn in the next
 
 
 @dataclass

@@ -17,12 +17,12 @@ from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import at, items, text
 
 MOST_PROCESSES = 256  # of a pod; more than there are devices in any machine
-MOST_TEXT = 20_000  # of the lasting facts, and of the growing ones: an entry holds both
+MOST_TEXT = 15_000  # of what lasts, and of what grows: both, escaped, fit one entry
 _NONCE_CHARACTERS = 32
 # What grows while a process runs; the rest of the facts lasts.
 _GROWING = frozenset(
     {"pid", "rank", "local_rank", "causal_adjusted", "no_grad_purposes", "profiler"}
-    | {"replay", "unknown_operators", "left_out"}
+    | {"replay", "unknown_operators", "left_out", "steps"}
 )
 _APART = frozenset({"saves", "events"})  # entries of their own
 _GROWING_OF_MODELS = frozenset(
@@ -118,9 +118,9 @@ def _with_facts(
     said = at(raw, "facts")
     try:
         whole = reading.read(said)
-        opinion = of_process(whole, counted.steps) if estimated else None
-        told = _small(whole)
         texts = _texts(said)
+        told = _small(whole)
+        opinion = of_process(whole, counted.steps) if estimated else None
     except FactsError:
         pass  # counted all the same; a second opinion is what is missing
     errors = at(raw, "errors")

@@ -94,6 +94,12 @@ def first_flag(args: Iterable[Any]) -> bool:
 
 
 def _seventh(args: Arguments) -> bool:
+    """Return the seventh argument, which follows the probability of dropout.
+
+    With torch 2.4 cuDNN's has no mask, and the probability is the fourth.
+    """
+    if isinstance(argument(args, 3), float):
+        return first_flag(args)
     return bool(argument(args, 6, default=False))
 
 

@@ -57,6 +57,7 @@ class _Model:
         trained: Whether it was described in a call with gradients.
         calls: How often it was called, by sizes and grad mode.
         sampled: Positions looked at for padding, and how many of them were padding.
+        purposes: Of its measured calls without gradients, how often each was met.
     """
 
     def __init__(self, module: Any, found: "dict[str, Any]", batch: Batch) -> None:
@@ -66,6 +67,7 @@ class _Model:
         self.trained = False
         self.calls: dict[tuple[Batch, bool], int] = {}
         self.sampled = (0, 0)
+        self.purposes: dict[str, int] = {}
 
 
 class Describer:
@@ -141,6 +143,17 @@ class Describer:
             model.sampled = (total, padding)
         except Exception as error:
             raise_users(error)
+
+    def saw_purpose(self, module: Any, purpose: str) -> None:
+        """Note why a module was called without gradients, in a measured window.
+
+        Args:
+            module: The root module.
+            purpose: As `purpose.of_frames` says.
+        """
+        model = self._known(module)
+        if model is not None:
+            model.purposes[purpose] = model.purposes.get(purpose, 0) + 1
 
     def _known(self, module: Any) -> "_Model | None":
         for model in self._models:
@@ -311,6 +324,9 @@ def _written(model: _Model) -> "dict[str, Any]":
     total, padding = model.sampled
     if total:
         written["tokens_sampled"], written["padding_sampled"] = total, padding
+    if model.purposes:
+        often = max(model.purposes, key=lambda name: model.purposes[name])
+        written["no_grad_purpose"] = facts.short(often)
     return written
 
 

@@ -128,16 +128,16 @@ def _parameters(layer: Any) -> "list[tuple[str, Any]]":
 
 def _is_unknown(parameter: Any) -> bool:
     """Say whether a parameter has no shape yet, or is many in one."""
-    name = type(parameter).__name__
-    if name == "FlatParameter":
-        return hasattr(parameter, "_shapes")
-    return name.startswith("Uninitialized")
+    is_flat = getattr(parameter, "_is_flat_param", False)
+    return type(parameter).__name__.startswith("Uninitialized") or (
+        is_flat and hasattr(parameter, "_shapes")
+    )
 
 
 def _weight(layer: Any, path: str, name: str, parameter: Any) -> Weight:
     kind = type(parameter).__name__
     shape = tuple(int(n) for n in parameter.shape)
-    packed, known = "", kind != "FlatParameter"
+    packed, known = "", not getattr(parameter, "_is_flat_param", False)
     stored = product(shape)
     whole = getattr(parameter, "ds_shape", None)  # DeepSpeed's ZeRO 3
     state = getattr(parameter, "quant_state", None)  # bitsandbytes, 4 bit
@@ -238,7 +238,7 @@ def _key(weight: Weight) -> "tuple[Any, ...]":
 
 def _layer(key: "tuple[Any, ...]", count: int) -> "dict[str, Any]":
     path, kind, name, shape, trainable, packed, shared, convolution = key
-    layer = {
+    layer: dict[str, Any] = {
         "name": short(path),
         "class": short(kind),
         "weight": list(shape),
@@ -252,5 +252,6 @@ def _layer(key: "tuple[Any, ...]", count: int) -> "dict[str, Any]":
     if shared:
         layer["shared"] = True
     if convolution:
-        layer["stride"], layer["padding"], layer["groups"] = convolution
+        for option, value in zip(("stride", "padding", "groups"), convolution):
+            layer[option] = list(value) if isinstance(value, tuple) else value
     return layer

@@ -19,7 +19,7 @@ def _cubed(operand: Any) -> int:
     return _batch(operand) * int(operand.shape[-1]) ** 3
 
 
-@formula("aten::linalg_cholesky_ex", "aten::linalg_ldl_factor_ex")
+@formula("aten::linalg_cholesky_ex", "aten::linalg_ldl_factor_ex", "aten::cholesky")
 def cholesky(args: Arguments, _: Options) -> int:
     """Charge n³/3."""
     return _cubed(args[0]) // 3

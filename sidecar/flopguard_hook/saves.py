@@ -10,7 +10,7 @@ TORCH, SAFETENSORS = "torch", "safetensors"
 DISTRIBUTED, TRAINER = "distributed", "trainer"
 
 MOST_SAVES = 64
-_MOST_CHARACTERS = 512
+_MOST_CHARACTERS = 200  # the facts cut every string there, at its end
 _NEWEST_KEPT = 24
 _MOST_VALUES = 256
 _MOST_DEPTH = 3
@@ -52,7 +52,7 @@ def name_of(path: str) -> str:
         path: Absolute, or the address of another store.
 
     Returns:
-        At most 512 characters; empty for a file that by its name holds no weights.
+        At most 200 characters; empty for a file that by its name holds no weights.
     """
     folder, base = os.path.split(path)
     if _NOT_WEIGHTS.fullmatch(base):

@@ -10,6 +10,6 @@ from flopguard_hook import (  # noqa: F401 # they fill the table
     quantized,
     recurrent,
 )
-from flopguard_hook.formulas import FORMULAS
+from flopguard_hook.formulas import FORMULAS, find
 
-__all__ = ["FORMULAS"]
+__all__ = ["FORMULAS", "find"]

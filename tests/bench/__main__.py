@@ -123,7 +123,7 @@ def describe(pages: Path) -> dict[str, Any]:
         "commit": commit.stdout.strip() or "unknown",
         "processor": processor(),
         "cores": os.cpu_count(),
-        "load_at_start": os.getloadavg()[0],
+        "load_at_start": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),
         "python": platform.python_version(),
         **{

@@ -44,11 +44,13 @@ class Measured(NamedTuple):
         rounds: Of blocks.
         counted: Of each hooked arm: steps, and the FLOPs and page writes in them.
         errors: Of each hooked arm: the flags of its page.
+        replay: Of each hooked arm: what its facts say of replay, since its start.
     """
 
     rounds: Rounds
     counted: dict[str, dict[str, int]]
     errors: dict[str, list[str]]
+    replay: dict[str, Any]
 
 
 class WorkerError(Exception):
@@ -133,10 +135,10 @@ class Worker:
         flops = sum(sum(by_format.values()) for by_format in page.done.values())
         return Tally(flops, page.generation, page.errors)
 
-    def facts(self) -> dict[str, Any]:
-        """Return the facts beside the page; empty if there are none."""
+    def replay(self) -> Any:
+        """Return what the facts beside the page say of replay; None if nothing."""
         texts = [p.read_text() for p in self._pages.glob("*.json")]
-        return json.loads(texts[0]) if texts else {}
+        return json.loads(texts[0]).get("replay") if texts else None
 
     def end(self) -> None:
         """Let the process exit, or kill it."""
@@ -203,7 +205,7 @@ def _measured(
     rounds: Rounds,
     before: Mapping[str, Tally | None],
 ) -> Measured:
-    counted, errors = {}, {}
+    counted, errors, replay = {}, {}, {}
     for worker in workers:
         name, after = worker.arm.name, worker.tally()
         if after is None:
@@ -216,4 +218,5 @@ def _measured(
             "writes": after.writes - start.writes,
         }
         errors[name] = list(after.errors)
-    return Measured(rounds, counted, errors)
+        replay[name] = worker.replay()
+    return Measured(rounds, counted, errors, replay)

@@ -40,6 +40,7 @@ def evaluate(
         "programs": {n: t for n, t in timed.items() if not t["calls"]},
         "pieces": {n: t for n, t in timed.items() if t["calls"]},
         "single": alone,
+        "replay": [list(s.values())[-1].replay.get(HOOK.name) for s in found if s],
         "targets": list(_verdicts(timed, alone)),
     }
 
@@ -93,10 +94,8 @@ def _counted(sessions: Sequence[Measured], calls: int) -> dict[str, Any]:
 def _of_single(single: Mapping[str, Any]) -> dict[str, Any]:
     names = ("with_", "uncached")
     start = {
-        f"{what}_{name}": mean(
-            [a - b for a, b in zip(of[name], of["without"], strict=True)]
-        )._asdict()
-        for what, of in (("python", single["python_ms"]), ("torch", single["torch_ms"]))
+        f"{what}_{name}": mean(_less_each(single[f"{what}_ms"], name))._asdict()
+        for what in ("python", "shared", "torch")
         for name in names
     }
     without, with_ = (set(single["modules"][k]) for k in ("without", "with"))
@@ -110,6 +109,10 @@ def _of_single(single: Mapping[str, Any]) -> dict[str, Any]:
             zip(("attached", "fifth", "end"), single["memory_bytes"], strict=True)
         ),
     }
+
+
+def _less_each(starts: Mapping[str, Sequence[float]], name: str) -> list[float]:
+    return [a - b for a, b in zip(starts[name], starts["without"], strict=True)]
 
 
 def _verdicts(
@@ -152,7 +155,7 @@ def _judged(
             writes = timed[name]["counted"].get(HOOK.name, {"writes": 0})["writes"]
             beside = writes * alone["write_us"]["value"]
             yield name, _less(timed[name]["arms"][HOOK.name]["us"], beside)
-    yield "start", _sum(alone["start_ms"]["python_with_"], alone["attach_ms"])
+    yield "start", _sum(alone["start_ms"]["shared_with_"], alone["attach_ms"])
     memory = alone["memory_bytes"]["end"] / 10**6
     yield "memory", Estimate(memory, memory, memory, memory, 1)
 

@@ -386,3 +386,13 @@ def test_eight_bit_products_of_bitsandbytes(
     kernel = getattr(torch.ops.bitsandbytes, operator)
     image, weight = (ones(n, 64, dtype=torch.int8) for n in (3, 32))
     assert counted(lambda: kernel(image, weight, *extra)) == {"forward": flops}
+
+
+def test_gradients_are_accumulated_in_place(counted: Counted) -> None:
+    """As without the hook: a second copy of all gradients would be memory."""
+    layer = nn.Linear(4, 5)
+    layer(ones(3, 4)).sum().backward()
+    assert layer.weight.grad is not None
+    place = layer.weight.grad.data_ptr()
+    counted(lambda: layer(ones(3, 4)).sum().backward())
+    assert layer.weight.grad.data_ptr() == place

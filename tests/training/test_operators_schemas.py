@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from flopguard_hook import packed
-from flopguard_hook.formulas import find, is_uncounted
+from flopguard_hook.formulas import is_uncounted
 from flopguard_hook.optimizers import step_cost
-from flopguard_hook.table import FORMULAS
+from flopguard_hook.table import FORMULAS, find
 from flopguard_hook.uncounted import WITHOUT_FORMULA
 from training.published_schemas import PUBLISHED
 

@@ -7,8 +7,8 @@ import pytest
 
 from flopguard_hook import packed
 from flopguard_hook.attention import visible_pairs
-from flopguard_hook.formulas import Formula, find
-from flopguard_hook.table import FORMULAS
+from flopguard_hook.formulas import Formula
+from flopguard_hook.table import FORMULAS, find
 
 
 def of(*shape: int) -> Any:
@@ -162,6 +162,20 @@ def test_a_reader_of_devices_can_be_given(monkeypatch: pytest.MonkeyPatch) -> No
             8 * 64 * 64,
             8 * 36 * 64,
             id="torch's, on the CPU",
+        ),
+        pytest.param(
+            "aten::_scaled_dot_product_cudnn_attention",
+            [*[of(2, 4, 8, 16)] * 3, None, True, 0.0, True],
+            8 * 64 * 64,
+            8 * 36 * 64,
+            id="cuDNN's",
+        ),
+        pytest.param(
+            "aten::_scaled_dot_product_cudnn_attention",
+            [*[of(2, 4, 8, 16)] * 3, 0.0, True, False],
+            8 * 64 * 64,
+            8 * 36 * 64,
+            id="cuDNN's with torch 2.4",
         ),
         pytest.param(
             "aten::_scaled_dot_product_efficient_attention_backward",

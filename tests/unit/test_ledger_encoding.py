@@ -21,12 +21,15 @@ from flopguard_operator.ledger.entries import (
     Crossing,
     Entry,
     Event,
+    FactChanged,
+    FactsNoted,
     HoldProven,
     HoldReleased,
     HoldSet,
     RunRef,
     Settlement,
     TermsSet,
+    WeightsSaved,
 )
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.marks import Mark
@@ -62,6 +65,12 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(HoldSet, refs, texts, texts, texts, st.booleans()),
     st.builds(HoldProven, refs, texts, flops, flops, counts),
     st.builds(HoldReleased, refs, texts, texts),
+    st.builds(
+        FactsNoted,
+        *(refs, texts, texts, texts, st.booleans(), texts, texts, flops, counts),
+    ),
+    st.builds(FactChanged, refs, texts, texts, texts, texts, texts, counts, flops),
+    st.builds(WeightsSaved, refs, texts, texts, texts, texts, counts, flops, flops),
 )
 whole_entries = st.builds(Entry, counts, st.just(AT), events)
 

@@ -53,7 +53,7 @@ def of_process(facts: Facts, steps: int) -> Opinion:
         if model.training_calls or any(batch.training for batch in model.batches)
     ]
     if not trained:
-        return Opinion(Estimate(), exact=False, why_not="no training call is known yet")
+        return Opinion(Estimate(), exact=False)
     total = sum((part.estimate for part in parts), Estimate())
     why_not = next((part.why_not for part in trained if not part.exact), "")
     return Opinion(

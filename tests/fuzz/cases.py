@@ -1,0 +1,162 @@
+"""One case: a program with the hook and without, and a verdict."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fuzz import fresh, programs
+from fuzz.forking import Place, place, run_forked
+from fuzz.outcome import Outcome, differences
+from fuzz.pages import HOOK, Counted, miscounted, read
+
+FRESH_EVERY = 10  # one seed in ten starts interpreters of its own
+# What no program may bring about, unless it breaks the folder of pages itself.
+_FAILURES = {"hook_failed", "formula_failed", "page_write_failed"}
+_REPLAYS = (HOOK / "replay.py").exists()
+
+Run = Callable[[str, "Path | None", dict[str, str]], tuple[Outcome, Place]]
+
+
+class Verdict(NamedTuple):
+    """What came of one case.
+
+    Attributes:
+        seed: Its number.
+        kind: "fresh" or "forked".
+        words: The program, in words.
+        found: Everything in which the hooked run differed, or the pages were wrong.
+        unsteady: How the program differs from itself, without any hook.
+        miscounts: How a replayed count differs from the always-on count.
+        guesses: The same, where the cost depends on data: allowed, and counted.
+        flops: FLOPs that the pages show.
+        errors: Error flags of the pages.
+        seconds: How long the case took.
+    """
+
+    seed: int
+    kind: str
+    words: str
+    found: list[str]
+    unsteady: list[str]
+    miscounts: list[str]
+    guesses: list[str]
+    flops: int
+    errors: list[str]
+    seconds: float
+
+
+def is_fresh(seed: int) -> bool:
+    """Say whether a seed is of a case in fresh interpreters."""
+    return seed % FRESH_EVERY == FRESH_EVERY - 1
+
+
+def judge(seed: int, hook: Path) -> Verdict:
+    """Run the case of a seed.
+
+    Args:
+        seed: Its number.
+        hook: A folder with the hook.
+    """
+    started = time.monotonic()
+    root = Path(tempfile.mkdtemp(prefix="flopguard-fuzz-"))
+    try:
+        verdict = (_fresh if is_fresh(seed) else _forked)(seed, hook, root)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return verdict._replace(seconds=round(time.monotonic() - started, 3))
+
+
+def _forked(seed: int, hook: Path, root: Path) -> Verdict:
+    program = programs.draw(seed)
+    if programs.needs_language(program):
+        _import_languages()
+
+    def run(name: str, armed: Path | None, more: dict[str, str]) -> Any:
+        where = place(root / name)
+        done = run_forked(
+            lambda folder: programs.perform(program, folder),
+            where,
+            hook=armed,
+            finalize=program.finalize,
+            **more,
+        )
+        return done, where
+
+    words = f"{program.family}: {', '.join(program.acts)}; {program.ending}"
+    return _compare(seed, "forked", words, run, hook, steady=program.steady)
+
+
+def _fresh(seed: int, hook: Path, root: Path) -> Verdict:
+    case = fresh.draw(seed)
+
+    def run(name: str, armed: Path | None, more: dict[str, str]) -> Any:
+        where = place(root / name)
+        return fresh.run(case, where, armed, more), where
+
+    return _compare(
+        seed, "fresh", case.words, run, hook, steady=False, broken=case.breaks_pages
+    )
+
+
+def _compare(
+    seed: int,
+    kind: str,
+    words: str,
+    run: Run,
+    hook: Path,
+    *,
+    steady: bool,
+    broken: bool = False,
+) -> Verdict:
+    plain, _ = run("plain", None, {})
+    hooked, where = run("hooked", hook, {})
+    counted = read(where.pages)
+    found = differences(plain, hooked)
+    if not broken:
+        found += counted.faults + [
+            f"flag {e}" for e in counted.errors if e in _FAILURES
+        ]
+        found += [f"the hook said: {line}" for line in hooked.said]
+    unsteady: list[str] = []
+    if differences(plain, hooked):
+        again, _ = run("again", None, {})
+        unsteady = differences(plain, again)
+    wrong: list[str] = []
+    if _REPLAYS and kind == "forked":
+        always, beside = run("always", hook, {"FLOPGUARD_REPLAY": "Off"})
+        wrong = miscounted(counted, read(beside.pages))
+        if steady and differences(hooked, always) and not found:
+            found += ["FLOPGUARD_REPLAY=Off: " + s for s in differences(hooked, always)]
+    return Verdict(
+        seed,
+        kind,
+        words,
+        [] if unsteady else found,
+        unsteady,
+        wrong if steady else [],
+        [] if steady else wrong,
+        _total(counted),
+        list(counted.errors),
+        0.0,
+    )
+
+
+def _total(counted: Counted) -> int:
+    return sum(counted.done.values())
+
+
+def _import_languages() -> None:
+    """Import transformers and peft in the parent, once, without what they drag in."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import gc
+
+    import peft  # noqa: F401 # for the children
+    import transformers  # noqa: F401 # for the children
+    from transformers import LlamaForCausalLM  # noqa: F401 # loads it
+
+    gc.collect()
+    gc.freeze()

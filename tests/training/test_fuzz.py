@@ -1,0 +1,94 @@
+"""A slice of `make fuzz-hook`: other seeds than its own, and a report of each failure."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fuzz import __main__ as fuzzing
+from fuzz import programs, report
+from fuzz.cases import Verdict, is_fresh, judge
+from fuzz.fresh import draw
+from fuzz.outcome import differences, outcome
+from fuzz.serving import run_all
+
+FIRST = 100_000
+FORKED, FRESH = 150, 20
+
+
+def _slice() -> list[int]:
+    """Return seeds that need neither transformers nor, but for two, torch anew."""
+    forked: list[int] = []
+    fresh: list[int] = []
+    real: list[int] = []
+    for seed in range(FIRST, FIRST + 2000):
+        if is_fresh(seed):
+            (real if draw(seed).torch == "real" else fresh).append(seed)
+        elif not programs.needs_language(programs.draw(seed)):
+            forked.append(seed)
+    return [*real[:2], *fresh[: FRESH - 2], *forked[:FORKED]]
+
+
+@pytest.mark.timeout(600)
+def test_random_programs_are_the_same_with_the_hook(tmp_path: Path) -> None:
+    """Exit code, output, files, lifetimes and counts of 170 programs."""
+    hook = fuzzing.snapshot(tmp_path)
+
+    verdicts = list(run_all(_slice(), hook, workers=2))
+
+    assert len(verdicts) == FORKED + FRESH
+    wrong = [v for v in verdicts if v.found or v.miscounts or v.unsteady]
+    assert wrong == [], "\n".join(report.verdict_in_words(v) for v in wrong)
+    counted = sum(bool(verdict.flops) for verdict in verdicts)
+    assert counted > FORKED / 2, "most programs multiply, so most pages show FLOPs"
+
+
+def test_a_hook_that_prints_is_found(tmp_path: Path) -> None:
+    """A hook that changes what a program prints is not missed."""
+    hook = fuzzing.snapshot(tmp_path)
+    with (hook / "arming.py").open("a") as source:
+        source.write("\nsys.stdout.write('hello')\n")
+
+    verdict = judge(_fresh_seed(), hook)
+
+    assert any(sentence.startswith("stdout: ") for sentence in verdict.found)
+
+
+def _fresh_seed() -> int:
+    """Return the seed of a fresh program that runs the stand-in plainly."""
+    return next(
+        seed
+        for seed in range(FIRST, FIRST + 10_000)
+        if is_fresh(seed)
+        and draw(seed)._replace(program="plain") == draw(seed)
+        and (draw(seed).torch, draw(seed).start) == ("stand-in", "python FILE")
+        and not (draw(seed).closed or draw(seed).extra or draw(seed).site)
+    )
+
+
+def test_outcomes_differ_in_every_part() -> None:
+    """Exit code, each stream and each file; not in addresses and library frames."""
+    before = outcome(0, "loss 0x1.8p+1\nat 0x7fffffffaa", "", {"a": "1"})
+    library = '  File "/x/torch/a.py", line 1, in f\n    f()'
+    same = outcome(0, "loss 0x1.8p+1\nat 0x7fffffffbb", library, {"a": "1"})
+    other = outcome(1, "loss 0x1.9p+1\nat 0x7fffffffaa", "Oh", {"a": "2", "b": "3"})
+
+    assert differences(before, same) == []
+    assert [s.split(":")[0] for s in differences(before, other)] == [
+        "exit code 0 became 1",
+        "stdout",
+        "stderr",
+        "file a",
+        "file b",
+    ]
+
+
+def test_the_report_names_every_failed_seed() -> None:
+    """A summary is JSON and says how to run a failure again."""
+    good = Verdict(1, "forked", "mlp: train", [], [], [], [], 16, [], 0.1)
+    bad = good._replace(seed=2, found=["exit code 0 became 1"])
+
+    summary = report.summarize([good, bad], 3.4)
+
+    assert json.loads(json.dumps(summary))["failed"] == [2]
+    assert "python -m fuzz --seed 2" in report.in_words(summary)
