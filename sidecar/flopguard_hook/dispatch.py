@@ -12,13 +12,12 @@ from typing import Any, Union
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
-from flopguard_hook import facts
+from flopguard_hook import facts, reading, table  # noqa: F401 # reading attaches itself
 from flopguard_hook.formulas import Formula, is_uncounted
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.numerics import Numeric, numeric
 from flopguard_hook.page import cell
 from flopguard_hook.session import MASKED, Session
-from flopguard_hook.table import FORMULAS
 from flopguard_hook.windows import Windows
 
 _MOST_UNKNOWN = 32
@@ -69,8 +68,9 @@ class Operators:
         kind: _Kind = _PASS
         try:
             name = _name(func)
-            if name in FORMULAS:
-                kind = FORMULAS[name]
+            formula = table.find(name)
+            if formula is not None:
+                kind = formula
             elif getattr(func, "_schema", None) and _is_composite(func.name()):
                 # In inference mode these arrive whole.
                 kind = _COMPOSITE
@@ -108,6 +108,8 @@ class Operators:
         """
         try:
             operand = args[kind.operand]
+            if isinstance(operand, (list, tuple)):
+                operand = operand[0]
             if operand.is_meta or type(operand).__name__ == "FakeTensor":
                 return None
             if operand.is_nested:  # a nested tensor has no shape
@@ -206,7 +208,7 @@ class Meter(TorchDispatchMode):
             if price is None:
                 return ()
             numeric_format, flops, masked = price
-            self.varies |= kind.varies
+            self.varies |= kind.depends_on_data(args, kwargs)
             category = self.windows.category(grad=torch.is_grad_enabled())
             charges = [(cell(category, numeric_format), flops)]
             if masked and category in {"forward", "backward"}:

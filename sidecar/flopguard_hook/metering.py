@@ -20,6 +20,7 @@ from flopguard_hook.dispatch import (
     meter_on_stack,
     stack_is_empty,
 )
+from flopguard_hook.interrupts import raise_users
 from flopguard_hook.page import CELLS, cell
 from flopguard_hook.replay import REMEASURED_EVERY, Figure, Owner, Replay, Sites
 from flopguard_hook.roots import Roots
@@ -152,7 +153,8 @@ class Metering:
         meter = meter_on_stack()
         if meter is None or not meter.windows.in_engine:
             return None
-        meter.windows.call_entered(grad=torch.is_grad_enabled())
+        if not meter.windows.call_entered(grad=torch.is_grad_enabled()):
+            return None
         return Nested(meter.windows, None)
 
     def leave_call(
@@ -177,12 +179,15 @@ class Metering:
     def _figure_of_call(
         self, root: Root, module: Any, args: Any, kwargs: Any, *, grad: bool
     ) -> Figure | None:
-        state = self.roots.state(root, module, args, kwargs)
         signature = Signature()
         try:
+            state = self.roots.state(root, module, args, kwargs)
             signature.add(args)
             signature.add(kwargs)
         except UnsignableError:
+            return None
+        except Exception as error:  # lazy, scripted and other things without a shape
+            raise_users(error)
             return None
         site = None if grad else _site("", sys._getframe(3), 3)
         structure = (
