@@ -1,8 +1,8 @@
 """Attaches the hook to a torch that was just imported. Shell.
 
-Attached are: wrappers around `Module.__call__` and the one entry of the autograd engine,
-hooks on optimizer steps, the start of threads, and the ends of the process. Each entry
-below first lets torch.compile pass: what it traces is not run.
+Attached are: wrappers around `Module.__call__` and the one entry of the autograd
+engine, hooks on optimizer steps, the start of threads, and the ends of the process.
+Each entry below first lets torch.compile pass: what it traces is not run.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim import optimizer as torch_optimizers
 
+from flopguard_hook import compiled, dataset, saving
 from flopguard_hook.compiling import hide_from_dynamo
 from flopguard_hook.describing import Describer
 from flopguard_hook.metering import Metering
 from flopguard_hook.session import Session
 from flopguard_hook.steps import Steps
-from flopguard_hook.threads import INSIDE, OUTSIDE
+from flopguard_hook.threads import INSIDE
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -49,6 +50,9 @@ def attach(folder: str) -> Session:
         os.register_at_fork(after_in_child=session.start_anew)
         atexit.register(session.close)
         session.before_facts.append(metering.note_facts)
+        saving.attach(session)
+        dataset.attach(session)
+        compiled.attach(metering.run_graph, metering.run_step, metering.note_uncounted)
         hide_from_dynamo()
         metering.enter_thread()
     except Exception as error:  # a torch that is unlike all known ones
@@ -72,7 +76,7 @@ def _attach_modules(session: Session, metering: Metering) -> None:
             _give_up(session, metering, thread, error)
             return None
 
-    def left(thread: Thread, window: Any, failed: bool) -> None:
+    def left(thread: Thread, window: Any, *, failed: bool) -> None:
         try:
             metering.leave_call(thread, window, failed=failed)
         except BaseException as error:
@@ -92,7 +96,7 @@ def _attach_modules(session: Session, metering: Metering) -> None:
             failed = False
             return out
         finally:
-            left(thread, window, failed)
+            left(thread, window, failed=failed)
 
     torch.nn.Module.__call__ = call
 
@@ -119,7 +123,7 @@ def _attach_engine(session: Session, metering: Metering) -> None:
             _give_up(session, metering, thread, error)
             return None
 
-    def left(thread: Thread, window: Any, failed: bool) -> None:
+    def left(thread: Thread, window: Any, *, failed: bool) -> None:
         try:
             metering.leave_engine(thread, window, failed=failed)
         except BaseException as error:
@@ -139,7 +143,7 @@ def _attach_engine(session: Session, metering: Metering) -> None:
             failed = False
             return out
         finally:
-            left(thread, window, failed)
+            left(thread, window, failed=failed)
 
     torch.autograd.graph._engine_run_backward = run_backward
     torch.autograd._engine_run_backward = run_backward

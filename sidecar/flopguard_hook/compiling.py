@@ -10,7 +10,24 @@ from typing import Any, Iterator
 
 import torch
 
+from flopguard_hook import dataset, saving
 from flopguard_hook.dispatch import Meter
+from flopguard_hook.metering import Metering
+
+# None of them calls the program, but for operators.
+_ENTRIES: Any = (
+    Meter.__torch_dispatch__,
+    Metering.enter_call,
+    Metering.leave_call,
+    Metering.enter_engine,
+    Metering.leave_engine,
+    Metering.enter_step,
+    Metering.leave_step,
+    Metering.note_facts,
+    saving._entered,
+    saving._note,
+    dataset._note,
+)
 
 
 def hide_from_dynamo() -> None:
@@ -26,7 +43,8 @@ def hide_from_dynamo() -> None:
     for code in _codes_of_package():
         dynamo.set_code_exec_strategy(code, frame_only)
     all_within = strategy(action.SKIP, action.SKIP)
-    dynamo.set_code_exec_strategy(Meter.__torch_dispatch__.__code__, all_within)
+    for function in _ENTRIES:
+        dynamo.set_code_exec_strategy(function.__code__, all_within)
 
 
 def _codes_of_package() -> "Iterator[CodeType]":

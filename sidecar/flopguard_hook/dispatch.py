@@ -1,7 +1,7 @@
 """Counts operators as torch dispatches them. Shell: the one subclass of a torch class.
 
-Loaded only after the user's program has imported torch. A meter is on its thread's stack
-of modes only while a window is measured.
+Loaded only after the user's program has imported torch. A meter is on its thread's
+stack of modes only while a window is measured.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from flopguard_hook.batches import batch_of
 from flopguard_hook.dispatch import (
     Meter,
     Operators,
@@ -22,8 +23,10 @@ from flopguard_hook.dispatch import (
 )
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.page import CELLS, cell
+from flopguard_hook.polynomials import CACHE
 from flopguard_hook.replay import REMEASURED_EVERY, Figure, Owner, Replay, Sites
 from flopguard_hook.roots import Roots
+from flopguard_hook.session import MASKED
 from flopguard_hook.signature import Signature, UnsignableError, ambient
 from flopguard_hook.threads import INSIDE, MEASURED, OUTSIDE, Thread, Threads
 
@@ -40,7 +43,9 @@ _MOST_TRAINED = 16
 _MOST_REASONS = 8
 _CREATE_GRAPH_AT = 3  # of the engine's positional arguments
 _INPUTS_AT = 4
-_FORWARD_CELLS = frozenset(i for i, (category, _) in enumerate(CELLS) if category == "forward")
+_FORWARD_CELLS = frozenset(
+    i for i, (category, _) in enumerate(CELLS) if category == "forward"
+)
 
 _engine_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 _functorch = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
@@ -93,14 +98,12 @@ class About(NamedTuple):
     """What is known of a family of root calls.
 
     Attributes:
-        root: The root.
-        batch: From and to where in the sizes the batch's shape is.
+        module: A weak reference to the root.
         grad: Whether gradients were recorded.
         purpose: Of a call without gradients; else empty.
     """
 
-    root: Root
-    batch: tuple[int, int]
+    module: Any
     grad: bool
     purpose: str
 
@@ -132,7 +135,7 @@ class Metering:
     ) -> Window | Nested | None:
         """Open a window at a module's call; None if nothing is to be closed."""
         if thread.state == MEASURED or _engine_task() >= 0:
-            return self._enter_nested(module)
+            return self._enter_nested()
         if is_traced():
             return None
         root = self.roots.of(module)
@@ -145,10 +148,12 @@ class Metering:
             figure = self._figure_of_call(root, module, args, kwargs, grad=grad)
         thread.meter.windows.call_entered(grad=grad)
         window = Window(figure, root, self._forks)
-        self._start(thread, window)
+        if self._start(thread, window):
+            self.roots.look_at(module, args, kwargs)
+            thread.meter.start(live=not window.charges)
         return window
 
-    def _enter_nested(self, module: Any) -> Nested | None:
+    def _enter_nested(self) -> Nested | None:
         """Note a forward that the engine runs again, for the category."""
         meter = meter_on_stack()
         if meter is None or not meter.windows.in_engine:
@@ -181,7 +186,8 @@ class Metering:
     ) -> Figure | None:
         signature = Signature()
         try:
-            state = self.roots.state(root, module, args, kwargs)
+            state = self.roots.state(root, module)
+            now = state.now(grad=grad)
             signature.add(args)
             signature.add(kwargs)
         except UnsignableError:
@@ -193,23 +199,32 @@ class Metering:
         structure = (
             root,
             state.structure,
-            state.now(grad=grad),
+            now,
             ambient(),
             site,
             tuple(signature.structure),
         )
         family = self.replay.family(structure)
+        kinds = "".join(signature.kinds)
         if family is None:
-            purpose = "" if grad else self.roots.purpose(sys._getframe(3))
-            about = About(root, signature.batch_at, grad, purpose)
-            kinds = "".join(signature.kinds)
+            why = "" if grad else self.roots.purpose(module, sys._getframe(3))
+            self.roots.note(
+                root, module, args, kwargs, (state.structure, now[1:], grad)
+            )
+            about = About(root.module, grad, why)
             family = self.replay.add_family(structure, root.owner, kinds, about)
-        return self.replay.figure(family, tuple(signature.sizes))
+        figure = self.replay.figure(family, tuple(signature.sizes))
+        if figure.about is None:
+            past = max(
+                (n for n, k in zip(figure.sizes, kinds) if k == CACHE), default=0
+            )
+            figure.about = batch_of(module, args, kwargs, past)
+        return figure
 
     def _note_purpose(self, window: Window, charges: Charges) -> None:
         purpose = "other"
         if window.figure is not None:
-            purpose = window.figure.family.about.purpose or purpose
+            purpose = window.figure.family.about.purpose
         flops = sum(n for index, n in charges if index < len(CELLS))
         if flops:
             self.purposes[purpose] = self.purposes.get(purpose, 0) + flops
@@ -239,7 +254,8 @@ class Metering:
                 thread.take_pending()
         window = Window(figure, None, self._forks)
         window.token = thread.meter.windows.engine_entered(create_graph=create_graph)
-        self._start(thread, window)
+        if self._start(thread, window):
+            thread.meter.start(live=not window.charges)
         return window
 
     def leave_engine(
@@ -293,21 +309,17 @@ class Metering:
 
     # Windows of either kind
 
-    def _start(self, thread: Thread, window: Window) -> None:
+    def _start(self, thread: Thread, window: Window) -> bool:
+        """Begin a window; return whether it is to be measured."""
         window.before = thread.state
         thread.window = window
         figure = window.figure
-        known = figure is not None and figure.is_proven
-        if known and figure is not None:
+        if figure is not None and figure.is_proven:
             window.charges = figure.charges or ()
-        if figure is not None and self.replay.is_replayed(figure):
-            thread.state = INSIDE
-            self.session.begin(window.charges)
-            return
-        window.is_measured = True
+        window.is_measured = figure is None or not self.replay.is_replayed(figure)
         self.session.begin(window.charges)
-        thread.meter.start(live=not known)
-        thread.state = MEASURED
+        thread.state = MEASURED if window.is_measured else INSIDE
+        return window.is_measured
 
     def _end(self, thread: Thread, window: Window, *, failed: bool) -> Charges:
         """Close a window; return what it cost."""
@@ -410,6 +422,8 @@ class Metering:
     def start_anew(self) -> None:
         """Forget what the parent was doing: in a forked child."""
         self._forks += 1
+        self.purposes.clear()
+        self.roots.describer.start_anew()
         thread = self.threads.current
         kept = thread.glue, thread.glue_is_measured, thread.state, thread.window
         thread.start_anew()
@@ -417,6 +431,11 @@ class Metering:
 
     def note_facts(self) -> None:
         """Note what changes too often to be noted when it does."""
+        self.roots.describer.flush(
+            (family.about.module, figure.about, family.about.grad, figure.calls)
+            for family, figure in self.replay.figures()
+            if isinstance(family.about, About) and figure.about is not None
+        )
         note = self.session.note
         replay = self.replay
         off = sorted({f"{o.name}: {o.off}" for o in self.roots.owners() if o.off})
@@ -439,7 +458,8 @@ class Metering:
             note("unknown_operators", self.operators.described())
         if self.purposes:
             note(
-                "no_grad_purposes", {k: str(n) for k, n in sorted(self.purposes.items())}
+                "no_grad_purposes",
+                {k: str(n) for k, n in sorted(self.purposes.items())},
             )
         if self.session.masked:
             note("causal_adjusted", str(self.session.trained() - self.session.masked))
@@ -449,17 +469,16 @@ class Metering:
         if not self.session.armed:
             return run()
         meter = meter_on_stack()
-        if meter is None and (
-            self.threads.current.state == INSIDE or _engine_task() >= 0
-        ):
+        thread = self.threads.current
+        if meter is None and (thread.state == INSIDE or _engine_task() >= 0):
             return run()  # what is replayed contains it
-        charges = self._charges_of_graph(meter, costs())
+        charges = _charges_of_graph(meter, costs())
         if meter is None:
             self.session.begin(charges)
             out = run()
             self.session.finish(charges)
             if any(index in _FORWARD_CELLS for index, _ in charges):
-                self.threads.current.add_pending(hash(charges))
+                thread.add_pending(hash(charges))
             return out
         meter.add(charges)
         meter.muted += 1
@@ -470,17 +489,35 @@ class Metering:
         meter.added(charges)
         return out
 
-    def _charges_of_graph(
-        self, meter: Meter | None, costs: Any
-    ) -> tuple[tuple[int, int], ...]:
-        charges: dict[int, int] = {}
-        for role, numeric_format, flops in costs:
-            category = role
-            if meter is not None and role in {"forward", "no_grad"}:
-                category = meter.windows.category(grad=role == "forward")
-            index = cell(category, numeric_format)
-            charges[index] = charges.get(index, 0) + flops
-        return tuple(sorted(charges.items()))
+    def note_uncounted(self, name: str) -> None:
+        """Note an operator within a compiled graph that cannot be counted."""
+        self.operators.note_unknown(name).calls += 1
+
+    def run_step(self, run: Any, costs: Any) -> Any:
+        """Run a compiled graph that an optimizer's step was traced into."""
+        if not self.session.armed:
+            return run()
+        charges = _charges_of_graph(None, costs())
+        window = self.threads.current.window
+        if window is not None:
+            window.contains_others |= window.root is not None
+        self.session.begin(charges)
+        out = run()
+        self.session.finish_step(charges, outermost=True)
+        return out
+
+
+def _charges_of_graph(meter: Meter | None, costs: Any) -> tuple[tuple[int, int], ...]:
+    charges: dict[int, int] = {}
+    for role, numeric_format, flops, causal in costs:
+        category = role
+        if meter is not None and role in {"forward", "no_grad"}:
+            category = meter.windows.category(grad=role == "forward")
+        index = cell(category, numeric_format)
+        charges[index] = charges.get(index, 0) + flops
+        if causal != flops and category in {"forward", "backward"}:
+            charges[MASKED] = charges.get(MASKED, 0) + flops - causal
+    return tuple(sorted(charges.items()))
 
 
 def _site(kind: str, frame: FrameType | None, depth: int) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ lie one eighth of the range beyond what was measured.
 import itertools
 import math
 from fractions import Fraction
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 DIMENSION, LITERAL, CACHE = "d", "i", "c"
 
@@ -206,7 +206,7 @@ def _box(
 
 def _solve(
     matrix: "List[List[int]]", wanted: "List[List[int]]", *, modulo: int
-) -> "List[List[Fraction]] | None":
+) -> "List[List[Any]] | None":
     """Solve an overdetermined system exactly; None if it has not just one solution.
 
     Args:
@@ -218,28 +218,24 @@ def _solve(
         Terms x cells.
     """
     terms = len(matrix[0])
-    rows = [[_number(x, modulo) for x in (*a, *b)] for a, b in zip(matrix, wanted)]
+    rows: List[List[Any]] = [
+        [x % modulo if modulo else Fraction(x) for x in (*a, *b)]
+        for a, b in zip(matrix, wanted)
+    ]
     for column in range(terms):
         pivot = next((i for i in range(column, len(rows)) if rows[i][column]), None)
         if pivot is None:
             return None
         rows[column], rows[pivot] = rows[pivot], rows[column]
-        inverse = pow(rows[column][column], -1, modulo or None)
-        rows[column] = [_reduced(x * inverse, modulo) for x in rows[column]]
+        head = rows[column][column]
+        inverse = pow(head, -1, modulo) if modulo else 1 / head
+        rows[column] = [x * inverse for x in rows[column]]
         for i, row in enumerate(rows):
-            if i != column and row[column]:
-                factor = row[column]
-                rows[i] = [
-                    _reduced(x - factor * y, modulo) for x, y in zip(row, rows[column])
-                ]
+            factor = row[column]
+            if i != column and factor:
+                rows[i] = [x - factor * y for x, y in zip(row, rows[column])]
+        if modulo:
+            rows = [[x % modulo for x in row] for row in rows]
     if any(any(row) for row in rows[terms:]):
         return None
     return [row[terms:] for row in rows[:terms]]
-
-
-def _number(value: int, modulo: int) -> "Fraction | int":
-    return value % modulo if modulo else Fraction(value)
-
-
-def _reduced(value: "Fraction | int", modulo: int) -> "Fraction | int":
-    return value % modulo if modulo else value

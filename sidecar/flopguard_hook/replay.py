@@ -6,7 +6,7 @@ proven. One in 256 is measured again: if it differs, its owner (a root module, a
 that runs backwards) is never replayed again.
 """
 
-from typing import Any, Dict, Hashable, List, NamedTuple, Tuple
+from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Tuple
 
 from flopguard_hook.polynomials import Charges, Polynomial, Sizes, fit
 
@@ -92,7 +92,7 @@ class Family:
         self._disagreeing = 0
 
     def disagreed(self) -> bool:
-        """Note two measurements of one signature that differ; say if it is too often."""
+        """Note two measurements of one signature that differ; say if too often."""
         self._disagreeing += 1
         return self._disagreeing >= _MOST_DISAGREEING
 
@@ -129,15 +129,25 @@ class Figure:
         sizes: Its sizes.
         charges: As last measured or predicted; None if unknown.
         calls: Windows with this signature.
+        about: For the shell: what it knows about the signature.
     """
 
-    __slots__ = ("_agreeing", "_predicted", "calls", "charges", "family", "sizes")
+    __slots__ = (
+        "_agreeing",
+        "_predicted",
+        "about",
+        "calls",
+        "charges",
+        "family",
+        "sizes",
+    )
 
     def __init__(self, family: Family, sizes: Sizes) -> None:
         self.family = family
         self.sizes = sizes
         self.charges: "Charges | None" = None
         self.calls = 0
+        self.about: Any = None
         self._agreeing = 0
         self._predicted = False
 
@@ -215,6 +225,12 @@ class Replay:
             self._figures += 1
             figure = family.figures[sizes] = Figure(family, sizes)
         return figure
+
+    def figures(self) -> "Iterator[Tuple[Family, Figure]]":
+        """Return every figure with its family."""
+        for family in list(self._families.values()):
+            for figure in list(family.figures.values()):
+                yield family, figure
 
     def is_replayed(self, figure: Figure) -> bool:
         """Decide whether the next window of this signature is replayed."""

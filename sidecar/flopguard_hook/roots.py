@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.nn.modules import module as torch_modules
 
+from flopguard_hook.purpose import of_frames
 from flopguard_hook.replay import Owner
 from flopguard_hook.signature import ModuleState
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _BY_CHANCE = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop", "expert_capacity")
 
 _MOST_PARTS = 100_000
+_MOST_DESCRIBED = 64
 
 
 class Root:
@@ -32,22 +34,28 @@ class Root:
         is_transparent: Whether it runs the engine or an optimizer within its call: then
             the modules that it calls are the roots.
         state: What it is made of, as last looked at.
+        described: The states in which it was described.
     """
 
-    __slots__ = ("is_transparent", "module", "owner", "state")
+    __slots__ = ("described", "is_transparent", "module", "owner", "state")
 
     def __init__(self, module: Any, reference: Any) -> None:
         self.module = reference
         self.owner = Owner(type(module).__name__)
         self.is_transparent = False
         self.state: ModuleState | None = None
+        self.described: set[Any] = set()
 
 
 class Roots:
-    """The root modules of a process, held weakly."""
+    """The root modules of a process, held weakly.
+
+    Attributes:
+        describer: Told of them.
+    """
 
     def __init__(self, describer: Describer) -> None:
-        self._describer = describer
+        self.describer = describer
         self._roots: dict[int, Root] = {}
         self._epoch = 0
         self._parts: set[int] = set()  # ids of the modules that roots are made of
@@ -81,7 +89,7 @@ class Roots:
         """Return whose windows are replayed or not."""
         return [root.owner for root in list(self._roots.values())]
 
-    def state(self, root: Root, module: Any, args: Any, kwargs: Any) -> ModuleState:
+    def state(self, root: Root, module: Any) -> ModuleState:
         """Return what a root is made of, looked at anew if anything was registered."""
         state = root.state
         if state is None or state.epoch != self._epoch:
@@ -93,13 +101,23 @@ class Roots:
             self._parts.update(map(id, module.modules()))
             if state.structure != before:
                 root.owner.off = root.owner.off or _why_measured(module)
-                self._describer.describe(module, args, kwargs)
         return state
 
-    def purpose(self, frame: FrameType | None) -> str:
+    def note(self, root: Root, module: Any, args: Any, kwargs: Any, now: Any) -> None:
+        """Describe a root, once for each state that it is called in."""
+        if now not in root.described and len(root.described) < _MOST_DESCRIBED:
+            root.described.add(now)
+            self.describer.describe(module, args, kwargs)
+
+    def look_at(self, module: Any, args: Any, kwargs: Any) -> None:
+        """Look at the padding of a call that is going to be measured."""
+        self.describer.sample_padding(module, args, kwargs)
+
+    def purpose(self, module: Any, frame: FrameType | None) -> str:
         """Return what a call without gradients is for."""
-        del frame
-        return "other"
+        purpose = of_frames(frame, module)
+        self.describer.saw_purpose(module, purpose)
+        return purpose
 
 
 def _why_measured(module: Any) -> str:

@@ -27,7 +27,7 @@ _FACTS_EVERY = 256  # steps, after those that are powers of two
 
 
 def charge(category: str, numeric_format: str, flops: int) -> tuple[int, int]:
-    """Return FLOPs of one category and numeric format, as `Session.begin` takes them."""
+    """Return FLOPs of one category and numeric format, for `Session.begin`."""
     return cell(category, numeric_format), flops
 
 

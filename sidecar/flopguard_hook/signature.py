@@ -29,9 +29,20 @@ _PACKED = (
 _HEEDLESS = frozenset(
     "torch.nn.modules." + name
     for name in (
-        "container conv embedding flatten fold linear loss normalization padding"
-        " pixelshuffle pooling sparse upsampling"
-    ).split()
+        "container",
+        "conv",
+        "embedding",
+        "flatten",
+        "fold",
+        "linear",
+        "loss",
+        "normalization",
+        "padding",
+        "pixelshuffle",
+        "pooling",
+        "sparse",
+        "upsampling",
+    )
 )
 
 

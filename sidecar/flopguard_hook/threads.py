@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from flopguard_hook.dispatch import Meter, meter_on_stack
-from flopguard_hook.replay import Figure
 from flopguard_hook.windows import Windows
+
+if TYPE_CHECKING:
+    from flopguard_hook.replay import Figure
 
 # Whether a module that is called now is a root (OUTSIDE), is part of a window that is
 # replayed (INSIDE), or of one that is measured (MEASURED).
@@ -83,6 +85,7 @@ class Thread:
         return self.fed, self.ordinal
 
     def __del__(self) -> None:
+        """Take the meter off the stack at the thread's end."""
         # A thread-local is cleared in its own thread while that still holds the GIL.
         # torch would drop the mode later, without it, and could deadlock.
         with contextlib.suppress(Exception):

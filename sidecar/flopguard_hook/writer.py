@@ -8,10 +8,10 @@ import json
 import os
 from typing import Any, Mapping
 
+from flopguard_hook.facts import bounded
 from flopguard_hook.page import SLOT_BYTES
 
 MOST_PAGES = 4000
-MOST_FACTS_BYTES = 60_000
 _MODE = 0o644
 
 
@@ -78,9 +78,7 @@ class PageWriter:
         Raises:
             OSError: It could not be written; the older one is untouched.
         """
-        text = json.dumps(facts, sort_keys=True)
-        if len(text) > MOST_FACTS_BYTES:
-            text = json.dumps({"schema": facts.get("schema"), "left_out": "too long"})
+        text = json.dumps(bounded(facts), sort_keys=True)
         hidden = os.path.join(
             os.path.dirname(self._stem), "." + os.path.basename(self._stem) + ".json"
         )

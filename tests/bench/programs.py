@@ -28,20 +28,16 @@ def attach(folder: str) -> Any:
 
 def writes(folder: str) -> Any:
     """Write a page again and again: nanoseconds of CPU time of one, in batches."""
-    from flopguard_hook.page import Page, zero_counters
-    from flopguard_hook.writer import PageWriter
+    from flopguard_hook.session import Session, charge
 
-    done = zero_counters()
-    for category in ("forward", "backward", "optimizer"):
-        done[category]["bf16"] = 10**17
-    page = Page("0" * 32, 0, done, done, 1, closed=False, errors=())
-    writer = PageWriter(folder, page)
+    session = Session(folder)
+    work = [charge(name, "bf16", 10**17) for name in ("forward", "backward")]
+    session.begin(work)
     figures = []
     for _ in range(_BATCHES):
         before = time.process_time_ns()
         for _ in range(_WRITES):
-            page = page._replace(generation=page.generation + 1)
-            writer.write(page)
+            session.finish(())
         figures.append((time.process_time_ns() - before) / _WRITES)
     return figures
 

@@ -105,7 +105,7 @@ def test_the_example_is_counted_exactly(
     (facts,) = run.facts
     assert facts["optimizers"] == ["AdamW"]
     assert facts["models"][0]["inputs"]["input_ids"] == [2, 16]
-    assert facts.get("checkpointing", False) is checkpointing
+    assert (facts["models"][0]["checkpointing"] != "none") is checkpointing
 
 
 @pytest.mark.full
@@ -231,7 +231,8 @@ def test_what_cannot_be_described_is_counted_all_the_same(
     # The trace is checked with gradients on and off
     assert total(run.page.done)["forward"] >= 4 * 16
     assert run.page.errors == ("unknown_operator",)  # the nested product has no shape
-    assert [o["operator"] for o in run.facts[0]["unknown_operators"]] == ["aten::linear"]
+    (unknown,) = run.facts[0]["unknown_operators"]
+    assert unknown["operator"] == "aten::linear"
 
 
 @pytest.fixture(scope="session")
@@ -289,7 +290,7 @@ _calls = []
 _right = FORMULAS["aten::addmm"]
 def _wrong(args, kwargs):
     _calls.append(None)
-    return _right.flops_of(args, kwargs) // (len(_calls) != 20)
+    return _right.flops_of(args, kwargs) // (len(_calls) != 3)
 FORMULAS["aten::addmm"] = Formula(_wrong, 1)
 FORMULAS["aten::mm"] = Formula(lambda args, kwargs: _wrong([None, *args], kwargs), 0)
 """,
