@@ -64,7 +64,7 @@ def _seeds(options: argparse.Namespace) -> list[int]:
     if options.seed is not None:
         return [options.seed]
     first, last = (int(word) for word in options.seeds.split(":"))
-    kept = range(first, last)
+    kept = list(range(first, last))
     if options.only:
         kept = [seed for seed in kept if is_fresh(seed) == (options.only == "fresh")]
     return in_order(kept)
