@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def snapshot(folder: Path) -> Path:
     """Return a compiled copy of the hook, under another name, as in a pod."""
-    hook = folder / "hook"
+    hook = folder / "flopguard-hook"  # a name that outcomes know
     shutil.copytree(HOOK, hook, ignore=shutil.ignore_patterns("__pycache__"))
     compileall.compile_dir(str(hook), quiet=1)
     return hook

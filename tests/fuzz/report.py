@@ -87,8 +87,8 @@ same program.
 | whose pages show FLOPs | {counted:,} |
 | **that differ** | **{differ}** |
 | **counted otherwise than always-on** | **{miscounted}** |
-| whose cost depends on data, where a replayed count may differ, and did | {cost_depends_on_data} |
-| that differ from themselves without a hook, and show nothing | {unsteady_count} |
+| whose cost depends on data, and was replayed otherwise | {cost_depends_on_data} |
+| that differ from themselves, so show nothing | {unsteady_count} |
 | Python, torch | {python}, {torch} |
 | seconds on two cores | {seconds:,} |
 
