@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
 from counting import table
@@ -60,13 +61,14 @@ def check(cell: Cell, references: References, folder: Path) -> Outcome:
 def check_all(chosen: Sequence[Cell], folder: Path, hook: Path = HOOK) -> list[Outcome]:
     """Run cells, two at a time, and say each one's result as it comes."""
     references = References(folder, hook)
-    began = time.monotonic()
+    began, ended = time.monotonic(), count(1)
 
     def run(cell: Cell) -> Outcome:
         outcome = check(cell, references, folder / cell.name)
-        state = "exact" if not outcome.errors else "; ".join(outcome.errors)
-        elapsed = time.monotonic() - began
-        print(f"{elapsed:6.0f} s  {cell.name:32} {state}", flush=True)  # noqa: T201
+        state = "; ".join(outcome.errors) or ("varies" if cell.varies else "exact")
+        elapsed, number = time.monotonic() - began, next(ended)
+        at = f"{elapsed:5.0f} s {number:3} of {len(chosen)}"
+        print(f"{at}  {cell.name:26} {state}", flush=True)  # noqa: T201
         return outcome
 
     try:

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def snapshot(folder: Path) -> Path:
     """Return a compiled copy of the hook, under another name, as in a pod."""
-    hook = folder / "hook"
+    hook = folder / "flopguard-hook"  # a name that outcomes know
     shutil.copytree(HOOK, hook, ignore=shutil.ignore_patterns("__pycache__"))
     compileall.compile_dir(str(hook), quiet=1)
     return hook
@@ -64,7 +64,7 @@ def _seeds(options: argparse.Namespace) -> list[int]:
     if options.seed is not None:
         return [options.seed]
     first, last = (int(word) for word in options.seeds.split(":"))
-    kept = range(first, last)
+    kept = list(range(first, last))
     if options.only:
         kept = [seed for seed in kept if is_fresh(seed) == (options.only == "fresh")]
     return in_order(kept)

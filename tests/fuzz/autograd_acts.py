@@ -108,7 +108,12 @@ def tensor_hooks(stage: Stage) -> None:
     """Hook gradients of tensors and parameters; one multiplies."""
     calls: list[str] = []
     parameter = next(p for p in stage.module.parameters() if p.requires_grad)
-    handle = parameter.register_hook(lambda grad: calls.append("grad") or grad * 2)
+
+    def double(grad: torch.Tensor) -> torch.Tensor:
+        calls.append("grad")
+        return grad * 2
+
+    handle = parameter.register_hook(double)
     after = parameter.register_post_accumulate_grad_hook(
         lambda p: calls.append(str(tuple(p.shape)))
     )
@@ -148,7 +153,7 @@ def transforms(stage: Stage) -> None:
         rows = torch.randn(stage.dice.choice([2, 3]), 3)
         per_row = func.vmap(func.grad(loss), in_dims=(None, 0))(parameters, rows)
         stage.say("per row", *(per_row[name] for name in sorted(per_row)))
-        stage.say("jacobian", func.jacrev(lambda row: layer(row))(rows[0]))
+        stage.say("jacobian", func.jacrev(layer)(rows[0]))
         value, pull = func.vjp(layer, rows)
         stage.say("vjp", pull(torch.ones_like(value))[0])
     stage.train(most=2)

@@ -87,7 +87,8 @@ def _forked(seed: int, hook: Path, root: Path) -> Verdict:
         return done, where
 
     words = f"{program.family}: {', '.join(program.acts)}; {program.ending}"
-    return _compare(seed, "forked", words, run, hook, steady=program.steady)
+    blank = Verdict(seed, "forked", words, [], [], [], [], 0, [], 0.0)
+    return _compare(blank, run, hook, steady=program.steady, broken=False)
 
 
 def _fresh(seed: int, hook: Path, root: Path) -> Verdict:
@@ -97,21 +98,14 @@ def _fresh(seed: int, hook: Path, root: Path) -> Verdict:
         where = place(root / name)
         return fresh.run(case, where, armed, more), where
 
-    return _compare(
-        seed, "fresh", case.words, run, hook, steady=False, broken=case.breaks_pages
-    )
+    blank = Verdict(seed, "fresh", case.words, [], [], [], [], 0, [], 0.0)
+    return _compare(blank, run, hook, steady=False, broken=case.breaks_pages)
 
 
 def _compare(
-    seed: int,
-    kind: str,
-    words: str,
-    run: Run,
-    hook: Path,
-    *,
-    steady: bool,
-    broken: bool = False,
+    blank: Verdict, run: Run, hook: Path, *, steady: bool, broken: bool
 ) -> Verdict:
+    """Run without, with, and if need be again; return the verdict, filled in."""
     plain, _ = run("plain", None, {})
     hooked, where = run("hooked", hook, {})
     counted = read(where.pages)
@@ -126,22 +120,18 @@ def _compare(
         again, _ = run("again", None, {})
         unsteady = differences(plain, again)
     wrong: list[str] = []
-    if _REPLAYS and kind == "forked":
+    if _REPLAYS and blank.kind == "forked":
         always, beside = run("always", hook, {"FLOPGUARD_REPLAY": "Off"})
         wrong = miscounted(counted, read(beside.pages))
         if steady and differences(hooked, always) and not found:
             found += ["FLOPGUARD_REPLAY=Off: " + s for s in differences(hooked, always)]
-    return Verdict(
-        seed,
-        kind,
-        words,
-        [] if unsteady else found,
-        unsteady,
-        wrong if steady else [],
-        [] if steady else wrong,
-        _total(counted),
-        list(counted.errors),
-        0.0,
+    return blank._replace(
+        found=[] if unsteady else found,
+        unsteady=unsteady,
+        miscounts=wrong if steady else [],
+        guesses=[] if steady else wrong,
+        flops=_total(counted),
+        errors=list(counted.errors),
     )
 
 

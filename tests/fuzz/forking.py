@@ -134,7 +134,7 @@ def _live(
     if finalize:
         sys.exit(code)
     _join_threads()
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # noqa: SLF001 # as the interpreter would
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

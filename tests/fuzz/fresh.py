@@ -1,4 +1,4 @@
-"""Cases in interpreters of their own: how Python is started, with which torch, where."""
+"""Cases in interpreters of their own: how Python is started, which torch, where."""
 
 import functools
 import os
@@ -54,7 +54,10 @@ _BROKEN = {
     "exits": "import sys\nsys.exit(11)\n",
     "is interrupted": "raise KeyboardInterrupt\n",
     "is bare": "__version__ = '0.4'\n",
-    "is old": "exec(open({standin!r}).read())\ndel sys.modules['torch._guards']\ndel _guards\n",
+    "is old": (
+        "exec(open({standin!r}).read())\n"
+        "del sys.modules['torch._guards']\ndel _guards\n"
+    ),
     "replaces itself": (
         "exec(open({standin!r}).read())\nimport types\n"
         "_other = types.ModuleType('torch')\nvars(_other).update(globals())\n"
@@ -222,16 +225,20 @@ def run(case: Fresh, where: Place, hook: Path | None, more: dict[str, str]) -> O
         environment["FLOPGUARD_DIR"] = _pages(case, where)
         environment["FUZZ_PAGES"] = str(where.pages)
     stdin = _SCRIPT.read_text() if case.start == "python -" else ""
-    process = subprocess.Popen(
-        [*_mounting(case, where), *_command(case)],
-        env=environment,
-        cwd=where.work,
-        stdin=subprocess.PIPE,
-        stdout=(where.root / "stdout").open("wb"),
-        stderr=(where.root / "stderr").open("wb"),
-        start_new_session=True,
-        preexec_fn=_closing(case.closed),  # noqa: PLW1509 # few threads here
-    )
+    with (
+        (where.root / "stdout").open("wb") as stdout,
+        (where.root / "stderr").open("wb") as stderr,
+    ):
+        process = subprocess.Popen(
+            [*_mounting(case, where), *_command(case)],
+            env=environment,
+            cwd=where.work,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            preexec_fn=_closing(case.closed),  # noqa: PLW1509 # few threads here
+        )
     try:
         process.communicate(stdin.encode(), timeout=SECONDS)
         code: int | None = process.returncode
@@ -270,7 +277,8 @@ def _command(case: Fresh) -> list[str]:
     if case.start == "python -m":
         return [python, "-m", "fuzz.starting", case.program]
     if case.start == "python -c":
-        text = "import sys; from fuzz.starting.__main__ import PROGRAMS as p; p[sys.argv[1]]()"
+        text = "import sys; from fuzz.starting.__main__ import PROGRAMS as p\n"
+        text += "p[sys.argv[1]]()"
         return [python, "-c", text, case.program]
     if case.start == "python -":
         return [python, "-", case.program]
@@ -279,7 +287,7 @@ def _command(case: Fresh) -> list[str]:
 
 def _plain_python() -> str:
     """Return a Python without torch, as near to the running one as there is."""
-    return _BASE_PYTHON if os.path.exists(_BASE_PYTHON) else sys.executable
+    return _BASE_PYTHON if Path(_BASE_PYTHON).exists() else sys.executable
 
 
 def _python_path(case: Fresh, where: Place) -> list[str]:
@@ -294,7 +302,7 @@ def _python_path(case: Fresh, where: Place) -> list[str]:
         folders.append(_broken(case.torch, where.root / "broken"))
     folders.append(_PROGRAMS.parents[1])
     tools = os.environ.get("FLOPGUARD_FUZZ_TOOLS", "")
-    return [*map(str, folders), *([tools] if os.path.isdir(tools) else [])]
+    return [*map(str, folders), *([tools] if Path(tools).is_dir() else [])]
 
 
 def _broken(kind: str, folder: Path) -> Path:
@@ -320,7 +328,7 @@ def _pages(case: Fresh, where: Place) -> str:
         where.pages.rmdir()
         where.pages.write_text("a file")
     elif case.folder == "relative":
-        return os.path.join("..", where.pages.name)
+        return f"../{where.pages.name}"
     return str(where.pages)
 
 

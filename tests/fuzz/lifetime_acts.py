@@ -187,7 +187,7 @@ def save_fails(stage: Stage) -> None:
     except (RuntimeError, OSError) as error:
         stage.raised(error)
     module = Plain(2)
-    module.reader = lambda: None  # type: ignore[assignment] # cannot be pickled
+    module.reader = lambda: None  # cannot be pickled
     with stage.caught(Exception):
         torch.save(module, io.BytesIO())
     stage.train(most=1)

@@ -1,7 +1,7 @@
 """Acts: what else listens to torch beside the hook."""
 
 import warnings
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
@@ -134,9 +134,9 @@ class Wrapper(torch.Tensor):
     inner: torch.Tensor
 
     @staticmethod
-    def __new__(cls, inner: torch.Tensor) -> Self:
+    def __new__(cls: Any, inner: torch.Tensor) -> Any:
         """Wrap."""
-        made: Self = torch.Tensor._make_wrapper_subclass(cls, inner.shape)
+        made: Any = torch.Tensor._make_wrapper_subclass(cls, inner.shape)
         made.inner = inner
         return made
 

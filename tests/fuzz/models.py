@@ -1,5 +1,6 @@
 """Small models of many kinds, drawn by a seed."""
 
+import itertools
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -39,6 +40,12 @@ def mean_square(out: Any) -> torch.Tensor:
     return torch.stack(tensors).sum()
 
 
+_ACTIVATIONS = (
+    *(nn.ReLU, nn.GELU, nn.Tanh, nn.Identity, nn.SiLU, nn.Mish, nn.Softplus),
+    *(nn.LeakyReLU, nn.Hardswish, nn.PReLU, nn.ELU, nn.CELU, nn.LogSigmoid, nn.RReLU),
+)
+
+
 def _widths(dice: Random, count: int) -> list[int]:
     return [dice.choice([2, 3, 4, 6, 8, 12]) for _ in range(count)]
 
@@ -48,9 +55,9 @@ def mlp(dice: Random) -> Model:
     """Return linear layers with activations, norms and dropout between."""
     widths = _widths(dice, dice.randint(2, 5))
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after, bias=dice.random() < 0.7)]
-        layers += [dice.choice([nn.ReLU, nn.GELU, nn.Tanh, nn.Identity])()]
+        layers += [dice.choice(_ACTIVATIONS)()]
         if dice.random() < 0.3:
             layers += [dice.choice([nn.LayerNorm(after), nn.Dropout(0.2)])]
     return Model(nn.Sequential(*layers), rows(widths[0]), mean_square)

@@ -88,7 +88,7 @@ def patch_forward(stage: Stage) -> None:
     def twice(rows: torch.Tensor) -> torch.Tensor:
         return plain(rows) + plain(rows)
 
-    layer.forward = twice  # type: ignore[method-assign] # what patching is
+    layer.forward = twice
     stage.train(most=4)
     del layer.forward
     stage.train(most=3)
@@ -262,7 +262,7 @@ def rename_modules(stage: Stage) -> None:
     extra = nn.Linear(2, 2)
     stage.module.add_module("extra", extra)
     stage.train(most=3)
-    stage.module.extra_state_of_mine = {"a": 1}  # type: ignore[assignment] # any value
+    stage.module.extra_state_of_mine = {"a": 1}
     stage.train(most=2)
     del stage.module.extra
     del stage.module.extra_state_of_mine

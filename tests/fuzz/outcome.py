@@ -13,6 +13,7 @@ _OURS = re.compile(r"flopguard[_-]hook")
 _LIBRARY = re.compile(
     r"/torch/|<frozen|/site-packages/|<string>|/fuzz/(cases|serving|forking)\.py"
 )
+_WARNING = re.compile(r"\S+:\d+: (\w*Warning: .*)")
 # Logs of C++ libraries with the time in them, and bars of progress.
 _NOISE = re.compile(r"(USDT|ERROR|WARNING|INFO):\d{4}-|.*(it/s\]|s/it\])|flopguard")
 
@@ -52,15 +53,20 @@ def plainly(text: str) -> str:
 
 
 def users(lines: list[str]) -> list[str]:
-    """Leave out the frames of tracebacks that are of torch or of the hook."""
+    """Leave out frames of torch and of the hook, and where a warning came from."""
     kept, skipping = [], False
     for line in lines:
+        warning = _WARNING.match(line)
+        if warning:  # its location is the frame above torch's, which may be the hook's
+            skipping = True
+            kept.append(warning[1])
+            continue
         frame = _FRAME.match(line)
         if frame:
             skipping = bool(
                 _OURS.search(frame["file"]) or _LIBRARY.search(frame["file"])
             )
-        elif not line.startswith("    "):
+        elif not line.startswith("  "):
             skipping = False
         if not skipping:
             kept.append(line)

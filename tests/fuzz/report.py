@@ -70,10 +70,14 @@ def in_words(summary: dict[str, Any]) -> str:
 
 _PAGE = """# What random programs see of the hook
 
-`make fuzz-hook` draws {cases:,} programs from seeds {first} to {last} and runs each with the hook and
-without it. Equal must be: exit code, everything printed (losses with every bit), exceptions with the
-program's own frames, the bytes of every saved file, and when objects die. The pages must be valid, and where
-cost depends on shapes alone, the replayed count must equal the always-on count of the same program.
+`make fuzz-hook` draws {cases:,} programs from seeds {first} to {last} and runs each
+with the hook and
+without it. Equal must be: exit code, everything printed (losses with every bit),
+exceptions with the
+program's own frames, the bytes of every saved file, and when objects die. The pages
+must be valid, and where
+cost depends on shapes alone, the replayed count must equal the always-on count of the
+same program.
 
 | | |
 | --- | --- |
@@ -83,19 +87,21 @@ cost depends on shapes alone, the replayed count must equal the always-on count 
 | whose pages show FLOPs | {counted:,} |
 | **that differ** | **{differ}** |
 | **counted otherwise than always-on** | **{miscounted}** |
-| whose cost depends on data, where a replayed count may differ, and did | {cost_depends_on_data} |
-| that differ from themselves without a hook, and show nothing | {unsteady_count} |
+| whose cost depends on data, and was replayed otherwise | {cost_depends_on_data} |
+| that differ from themselves, so show nothing | {unsteady_count} |
 | Python, torch | {python}, {torch} |
 | seconds on two cores | {seconds:,} |
 
-Error flags seen: {flags_in_words}. `python -m fuzz --seed N` runs one case again.
+Error flags seen: {flags_in_words}.
 """
 
 
 def write(summary: dict[str, Any], folder: Path) -> None:
     """Write `fuzz.md` and `fuzz.json`."""
     first, last = summary["seeds"]
-    flags = ", ".join(f"{n} × `{name}`" for name, n in sorted(summary["flags"].items()))
+    flags = ", ".join(
+        f"{n} times `{name}`" for name, n in sorted(summary["flags"].items())
+    )
     text = _PAGE.format(
         **summary,
         first=first,

@@ -4,6 +4,7 @@ A worker reads a seed a line and answers with a verdict a line. `python -m fuzz.
 HOOK` is one.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -64,6 +65,10 @@ class Worker:
         """End it."""
         self.process.kill()
         self.process.wait(10)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
 
 def run_all(seeds: Iterable[int], hook: Path, workers: int) -> Iterator[Verdict]:

@@ -129,7 +129,7 @@ def coroutines(stage: Stage) -> None:
 
     async def both() -> list[float]:
         first, second = nn.Linear(3, 2), nn.Linear(4, 2)
-        return await asyncio.gather(train(first, 3), train(second, 4))
+        return list(await asyncio.gather(train(first, 3), train(second, 4)))
 
     stage.say("coroutines", *asyncio.run(both()))
 

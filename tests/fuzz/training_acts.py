@@ -100,11 +100,13 @@ def autocast(stage: Stage) -> None:
     """Train under autocast, and without in between."""
     for _ in range(stage.dice.randint(2, 5)):
         on = stage.dice.random() < 0.6
-        with torch.autocast("cpu", torch.bfloat16, enabled=on):
-            with stage.caught(RuntimeError, ValueError):
-                loss = stage.loss()
-                loss.backward()
-                stage.say("autocast", on, loss)
+        with (
+            torch.autocast("cpu", torch.bfloat16, enabled=on),
+            stage.caught(RuntimeError, ValueError),
+        ):
+            loss = stage.loss()
+            loss.backward()
+            stage.say("autocast", on, loss)
         stage.optimizer.step()
         stage.optimizer.zero_grad()
 
@@ -134,8 +136,7 @@ def closure(stage: Stage) -> None:
 @act()
 def scaled(stage: Stage) -> None:
     """Scale gradients, clip them, skip a step whose gradients overflow."""
-    make = getattr(torch.amp, "GradScaler", None)
-    scaler = make("cpu", init_scale=4.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     for _ in range(stage.dice.randint(2, 3)):
         loss = stage.loss()
         with stage.caught(RuntimeError, NotImplementedError, ValueError, TypeError):
@@ -158,7 +159,7 @@ def toggle_gradients(stage: Stage) -> None:
             parameter.requires_grad_(not parameter.requires_grad)
         stage.train(most=4)
     for parameter in parameters:
-        parameter.requires_grad_(True)
+        parameter.requires_grad_(requires_grad=True)
 
 
 @act()

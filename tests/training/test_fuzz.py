@@ -1,4 +1,4 @@
-"""A slice of `make fuzz-hook`: other seeds than its own, and a report of each failure."""
+"""A slice of `make fuzz-hook`: other seeds than its own, each failure told."""
 
 import json
 from pathlib import Path

@@ -16,7 +16,7 @@ def program(function: Any) -> Any:
 
 def say(*words: object) -> None:
     """Print, at once."""
-    print(*words, flush=True)  # noqa: T201 # it is what programs do
+    print(*words, flush=True)  # it is what programs do
 
 
 def work(times: int = 2) -> str:

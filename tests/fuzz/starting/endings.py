@@ -46,7 +46,7 @@ def raises() -> None:
     """Die of an exception with a cause."""
     say(work())
     try:
-        {}["key"]  # raises
+        dict[str, str]()["key"]  # raises
     except KeyError as error:
         msg = "the outer one"
         raise ValueError(msg) from error
@@ -223,7 +223,7 @@ def many_exceptions() -> None:
 
     say(work())
     Bad()
-    thread = threading.Thread(target=lambda: {}["key"])
+    thread = threading.Thread(target=lambda: dict[str, str]()["key"])
     thread.start()
     thread.join()
     msg = "uncaught"

@@ -87,17 +87,19 @@ def finds_first() -> None:
     """Put a finder of its own before all others, and after."""
 
     class Finder:
-        seen: "list[str]" = []
+        def __init__(self) -> None:
+            self.seen: list[str] = []
 
         def find_spec(
-            self, name: str, path: object = None, _target: Any = None
+            self, name: str, _path: object = None, _target: Any = None
         ) -> None:
             if name.partition(".")[0] == "torch" and name.count(".") < 2:
                 self.seen.append(name)
 
-    sys.meta_path.insert(0, Finder())
+    finder = Finder()
+    sys.meta_path.insert(0, finder)
     say(work())
-    say(*[name for name in Finder.seen if name == "torch"])
+    say(*[name for name in finder.seen if name == "torch"])
 
 
 @program

@@ -131,7 +131,7 @@ def runs_subprocesses() -> None:
 def executes_itself() -> None:
     """Replace the process by another Python."""
     say(work())
-    os.execv(sys.executable, [sys.executable, FILE, "exits_with_number"])
+    os.execv(sys.executable, [sys.executable, FILE, "exits_with_number"])  # noqa: S606 # its purpose
 
 
 @program

@@ -74,7 +74,7 @@ def listens_to_debugger() -> None:
         return
     debugpy.configure(subProcess=False)
     debugpy.listen(("127.0.0.1", 0), in_process_debug_adapter=True)
-    debugpy.trace_this_thread(True)
+    debugpy.trace_this_thread(should_trace=True)
     say(work())
 
 
