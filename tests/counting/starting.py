@@ -62,7 +62,9 @@ def command(cell: Cell, notes: Path) -> list[str]:
             *("--nproc-per-node", workers, "-m"),
         ],
         "accelerate": [
-            *("-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"),
+            # With --cpu it starts one process; STEADY tells it to use no GPU.
+            *("-m", "accelerate.commands.launch", "--multi_gpu"),
+            *("--num_machines", "1"),
             *("--num_processes", workers, "--mixed_precision", "no"),
             *("--dynamo_backend", "no", "--main_process_port", "0", "-m"),
         ],

@@ -6,7 +6,7 @@ Slow, and never shipped; what it counts is the exact figure that the hook must r
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -118,6 +118,12 @@ _INNOCENT = {
 }
 
 
+def _is_dry(values: Iterable[Any]) -> bool:
+    """Say whether there is a tensor without data: then nothing is multiplied."""
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return any(t.is_meta or type(t).__name__ == "FakeTensor" for t in tensors)
+
+
 class AlwaysOn(TorchDispatchMode):
     """Counts the products of one thread by category.
 
@@ -155,8 +161,7 @@ class AlwaysOn(TorchDispatchMode):
         return out
 
     def _note(self, name: str, args: list[Any]) -> None:
-        tensors = [value for value in args if isinstance(value, torch.Tensor)]
-        if any(t.is_meta or type(t).__name__ == "FakeTensor" for t in tensors):
+        if _is_dry(args):
             return
         product = PRODUCTS.get(name)
         if product is not None:
@@ -203,6 +208,8 @@ class AlwaysOn(TorchDispatchMode):
 
     def _note_call(self, module: Any, args: Any, kwargs: Any) -> None:
         named = {**{str(i): value for i, value in enumerate(args)}, **kwargs}
+        if _is_dry(named.values()):
+            return
         shapes = {
             key: list(value.shape)
             for key, value in named.items()
