@@ -9,7 +9,7 @@ touched. torch's compiler is never imported here: the hook waits for the program
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 import torch
 
@@ -114,38 +114,51 @@ class _Graphs:
     def attach(self, compile_fx: ModuleType) -> None:
         """Wrap what compiles a graph, what loads one, and the call of one."""
         module: Any = compile_fx
-        self._artefact = artefact = module.CompiledFxGraph
-        # Where it is compiled the figure is set before the artefact is stored; where
-        # it was found in a cache without a figure, the graph is at hand too.
-        wrap(module, "fx_codegen_and_compile", self._counting)
-        if hasattr(module, "_compile_fx_inner"):
-            wrap(module, "_compile_fx_inner", self._counting)
-        else:  # before torch 2.6
-            load = module.FxGraphCache.load
-            wrapped = self._counting(lambda gm, *rest: load(rest[0], gm, *rest[1:]))
-            module.FxGraphCache.load = staticmethod(
-                lambda compiles, gm, *rest: wrapped(gm, compiles, *rest)
-            )
-        if hasattr(artefact, "post_compile"):
-            wrap(artefact, "post_compile", self._readying)
-        wrap(artefact, "__call__", self._charging)
+        try:
+            self._artefact = module.CompiledFxGraph
+            # Where it is compiled the figure is set before the artefact is stored;
+            # where it was found in a cache without a figure, the graph is at hand too.
+            wrap(module, "fx_codegen_and_compile", self._counting)
+            if hasattr(module, "_compile_fx_inner"):
+                wrap(module, "_compile_fx_inner", self._counting)
+            else:  # before torch 2.6
+                cache = module.FxGraphCache
+                cache.load = staticmethod(self._counting_load(cache.load))
+            if hasattr(self._artefact, "post_compile"):
+                wrap(self._artefact, "post_compile", self._readying)
+            wrap(self._artefact, "__call__", self._charging)
+        except AttributeError:  # a torch that is unlike all known ones
+            self._uncounted(UNKNOWN_GRAPH)
 
     def _counting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a function of a graph that returns its artefact."""
 
         def compiles(gm: Any, *args: Any, **kwargs: Any) -> Any:
             # Compiling changes the graph, so it is read before.
-            stored = self._read(gm, args, kwargs)
+            options = next((arg for arg in args if isinstance(arg, dict)), kwargs)
+            stored = self._read(gm, options)
             artefact = original(gm, *args, **kwargs)
             if isinstance(artefact, self._artefact):
-                self._keep(artefact, stored)
+                self._keep(artefact, stored, options)
             return artefact
 
         return compiles
 
-    def _read(self, gm: Any, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
+    def _counting_load(self, load: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the same function whose graph comes second."""
+
+        def of_graph(gm: Any, compiles: Any, *args: Any, **kwargs: Any) -> Any:
+            return load(compiles, gm, *args, **kwargs)
+
+        counting = self._counting(of_graph)
+
+        def loads(compiles: Any, gm: Any, *args: Any, **kwargs: Any) -> Any:
+            return counting(gm, compiles, *args, **kwargs)
+
+        return loads
+
+    def _read(self, gm: Any, options: Mapping[str, Any]) -> tuple[Any, ...] | None:
         try:
-            options = next((arg for arg in args if isinstance(arg, dict)), kwargs)
             return graphreading.read(
                 gm,
                 backward=bool(options.get("is_backward")),
@@ -155,13 +168,14 @@ class _Graphs:
             raise_users(error)
             return None
 
-    def _keep(self, artefact: Any, stored: tuple[Any, ...] | None) -> None:
+    def _keep(
+        self, artefact: Any, stored: tuple[Any, ...] | None, options: Mapping[str, Any]
+    ) -> None:
         """Give an artefact its counter, unless it has one."""
         try:
             found = artefact.__dict__.get(_FIGURE)
             if isinstance(found, _Counter):
                 return
-            options = getattr(artefact, "fx_kwargs", None) or {}
             grad = torch.is_grad_enabled() or not options.get("is_inference")
             for figure in (stored, found):
                 if figure and figure[0] == schema():
@@ -175,7 +189,7 @@ class _Graphs:
         """Wrap what an artefact goes through once it is compiled or loaded."""
 
         def post_compile(artefact: Any, *args: Any, **kwargs: Any) -> Any:
-            self._keep(artefact, None)
+            self._keep(artefact, None, getattr(artefact, "fx_kwargs", {}))
             return original(artefact, *args, **kwargs)
 
         return post_compile

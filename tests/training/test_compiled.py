@@ -1,0 +1,175 @@
+"""Compiled graphs against the eager count: no FLOP more or less, nothing twice.
+
+The programs run in processes of their own, with a cache of their own: cold, then warm,
+then without the hook.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.deployment import ROOT
+
+PROGRAM = Path(__file__).with_name("compiling.py")
+MATRICES = 2 * 5 * (8 * 16 + 16 * 8 + 8 * 4)  # of five rows
+
+Lines = dict[str, dict[str, Any]]
+
+
+def run(cache: Path, *arguments: str, program: Path = PROGRAM) -> Lines:
+    """Run programs; return what each printed, by name."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'sidecar'}:{ROOT / 'tests'}",
+        "TORCHINDUCTOR_CACHE_DIR": str(cache),
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, program, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "flopguard" not in done.stderr
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    return {line.pop("name"): line for line in printed}
+
+
+NAMES = (
+    "fixed",
+    "dynamic",
+    "recomputed",
+    "no_grad",
+    "regional",
+    "broken",
+    "steps",
+    "other_backends",
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for what inductor compiled."""
+    return tmp_path_factory.mktemp("inductor")
+
+
+@pytest.fixture(scope="module")
+def cold(cache: Path) -> Lines:
+    """Return what the programs cost when everything is compiled."""
+    return run(cache, *NAMES)
+
+
+@pytest.fixture(scope="module")
+def bare(cache: Path, cold: Lines) -> Lines:
+    """Return what a process without the hook does with the same cache, and more."""
+    assert cold
+    return run(cache, "--without-hook", *NAMES, "alone")
+
+
+@pytest.fixture(scope="module")
+def warm(cache: Path, bare: Lines) -> Lines:
+    """Return what the programs cost when nothing has to be compiled."""
+    assert bare
+    return run(cache, "fixed", "dynamic", "recomputed", "no_grad", "alone")
+
+
+def total(flops: dict[str, int]) -> int:
+    """Return the sum."""
+    return sum(flops.values())
+
+
+@pytest.mark.parametrize("name", ["fixed", "dynamic", "regional", "broken"])
+def test_forward_and_backward_equal_the_eager_count(name: str, cold: Lines) -> None:
+    """In each direction, with what is dispatched outside of the graphs."""
+    line = cold[name]
+
+    found = {
+        role: line["charged"].get(role, 0) + line["dispatched"].get(role, 0)
+        for role in ("forward", "backward")
+    }
+
+    assert found == line["eager"]
+    assert line["charged"].keys() == {"forward", "backward"}
+    assert line["uncounted"] == []
+
+
+def test_nothing_in_a_graph_is_counted_twice(cold: Lines) -> None:
+    """The whole model is one graph: nothing is dispatched beside it."""
+    assert cold["fixed"]["dispatched"] == {}
+    assert cold["fixed"]["charged"]["forward"] == MATRICES
+    assert cold["regional"]["dispatched"] != {}
+
+
+def test_what_is_run_again_is_recomputed(cold: Lines) -> None:
+    """Not backward, though it is a part of the backward graph.
+
+    Eager runs each block's first product again; inductor one more, as dispatch sees.
+    """
+    line, product = cold["recomputed"], 2 * 5 * 8 * 16
+
+    assert line["charged"] == {
+        "forward": MATRICES + 2 * product,
+        "backward": line["eager"]["backward"] - 2 * product,
+        "recompute": 3 * product,
+    }
+    assert line["hidden"] == total(line["charged"])
+
+
+def test_gradients_off_when_compiled_is_no_grad(cold: Lines) -> None:
+    """Also in a graph that has no backward: the grad mode decides."""
+    charged = cold["no_grad"]["charged"]
+
+    assert charged == {"no_grad": MATRICES, "forward": 2 * 3 * 2 * 3}
+
+
+def test_a_compiled_step_is_charged_by_its_formula(cold: Lines) -> None:
+    """Two groups are one step; a parameter without gradient does not count."""
+    line = cold["steps"]
+
+    assert line["steps"] == 1
+    assert line["charged"] == {"optimizer": 8 * 16 * 2 + 16 * 8 * 5}
+
+
+def test_backends_that_are_not_inductor_are_left_to_dispatch(cold: Lines) -> None:
+    """They run the operators themselves."""
+    line = cold["other_backends"]
+
+    assert line["charged"] == {}
+    assert line["dispatched"] == line["eager"]
+
+
+@pytest.mark.parametrize("name", ["fixed", "dynamic", "recomputed", "no_grad"])
+def test_a_warm_cache_is_charged_the_same(name: str, cold: Lines, warm: Lines) -> None:
+    """Nothing is compiled in the second process, but the figure is stored with it."""
+    assert warm[name]["charged"] == cold[name]["charged"]
+    assert warm[name]["uncounted"] == []
+    assert warm[name]["stored"] > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_compiled_more_often_or_apart(
+    name: str, cold: Lines, bare: Lines
+) -> None:
+    """No graph break and no recompilation; what the hook stored loads without it."""
+    for key in ("graphs", "frames", "breaks"):
+        assert bare[name][key] == cold[name][key], key
+    assert bare["fixed"]["stored"] > 0
+
+
+def test_what_was_stored_without_a_figure_is_left_to_dispatch(warm: Lines) -> None:
+    """And named: a process without the hook has compiled it."""
+    line = warm["alone"]
+
+    assert line["stored"] > 0
+    assert line["uncounted"] == ["inductor::graph"] * 2
+    assert line["charged"] == {}
+    assert line["dispatched"] == line["eager"]
