@@ -180,6 +180,7 @@ class Session:
                 add()
             if not self._facts_changed:
                 return
+            self._facts["steps"] = self.steps
             try:
                 self._writer.write_facts(self._facts)
             except OSError as error:
