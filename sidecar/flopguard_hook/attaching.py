@@ -20,7 +20,9 @@ from torch.optim import optimizer as torch_optimizers
 from flopguard_hook import compiled, dataset, saving
 from flopguard_hook.compiling import hide_from_dynamo
 from flopguard_hook.describing import Describer
+from flopguard_hook.graphs import Graphs
 from flopguard_hook.metering import Metering
+from flopguard_hook.noting import note_facts
 from flopguard_hook.session import Session
 from flopguard_hook.steps import Steps
 from flopguard_hook.threads import INSIDE
@@ -49,10 +51,11 @@ def attach(folder: str) -> Session:
         os.register_at_fork(after_in_child=metering.start_anew)
         os.register_at_fork(after_in_child=session.start_anew)
         atexit.register(session.close)
-        session.before_facts.append(metering.note_facts)
+        session.before_facts.append(functools.partial(note_facts, metering))
         saving.attach(session)
         dataset.attach(session)
-        compiled.attach(metering.run_graph, metering.run_step, metering.note_uncounted)
+        graphs = Graphs(metering)
+        compiled.attach(graphs.run, graphs.run_step, graphs.note_uncounted)
         hide_from_dynamo()
         metering.enter_thread()
     except Exception as error:  # a torch that is unlike all known ones

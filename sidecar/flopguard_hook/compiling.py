@@ -13,6 +13,7 @@ import torch
 from flopguard_hook import dataset, saving
 from flopguard_hook.dispatch import Meter
 from flopguard_hook.metering import Metering
+from flopguard_hook.noting import note_facts
 
 # None of them calls the program, but for operators.
 _ENTRIES: Any = (
@@ -23,7 +24,7 @@ _ENTRIES: Any = (
     Metering.leave_engine,
     Metering.enter_step,
     Metering.leave_step,
-    Metering.note_facts,
+    note_facts,
     saving._entered,
     saving._note,
     dataset._note,

@@ -8,12 +8,11 @@ known to count nothing there.
 from __future__ import annotations
 
 import sys
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from flopguard_hook.batches import batch_of
+from flopguard_hook.auditing import Audit, audit
 from flopguard_hook.dispatch import (
     Meter,
     Operators,
@@ -21,34 +20,32 @@ from flopguard_hook.dispatch import (
     meter_on_stack,
     stack_is_empty,
 )
-from flopguard_hook.interrupts import raise_users
-from flopguard_hook.page import CELLS, cell
-from flopguard_hook.polynomials import CACHE
-from flopguard_hook.replay import REMEASURED_EVERY, Figure, Owner, Replay, Sites
+from flopguard_hook.glue import Glue
+from flopguard_hook.keys import Keys
+from flopguard_hook.page import CELLS
+from flopguard_hook.places import site
+from flopguard_hook.replay import REMEASURED_EVERY, Figure, Replay
 from flopguard_hook.roots import Roots
-from flopguard_hook.session import MASKED
-from flopguard_hook.signature import Signature, UnsignableError, ambient
 from flopguard_hook.threads import INSIDE, MEASURED, OUTSIDE, Thread, Threads
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from flopguard_hook.describing import Describer
     from flopguard_hook.roots import Root
     from flopguard_hook.session import Charges, Session
     from flopguard_hook.windows import Windows
 
-_GLUE_EVERY = 64  # a quiet stretch between windows is measured again so often
 _MOST_TRAINED = 16
-_MOST_REASONS = 8
 _CREATE_GRAPH_AT = 3  # of the engine's positional arguments
-_INPUTS_AT = 4
-_FORWARD_CELLS = frozenset(
-    i for i, (category, _) in enumerate(CELLS) if category == "forward"
-)
+_CALLERS = 3
+_CALLERS_OF_TORCH = 5  # some of them are torch's
 
 _engine_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 _functorch = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
+
+
+def engine_is_running() -> bool:
+    """Say whether the autograd engine runs in this thread."""
+    return bool(_engine_task() >= 0)
 
 
 class Window:
@@ -94,20 +91,6 @@ class Nested(NamedTuple):
     token: int | None
 
 
-class About(NamedTuple):
-    """What is known of a family of root calls.
-
-    Attributes:
-        module: A weak reference to the root.
-        grad: Whether gradients were recorded.
-        purpose: Of a call without gradients; else empty.
-    """
-
-    module: Any
-    grad: bool
-    purpose: str
-
-
 class Metering:
     """Measures or replays the windows of one process.
 
@@ -116,36 +99,40 @@ class Metering:
         operators: What is known of operators.
         replay: What is known of windows.
         roots: The root modules.
+        glue: What lies between windows.
+        purposes: FLOPs of calls without gradients, by what they are for.
     """
 
     def __init__(self, session: Session, describer: Describer, *, replay: bool) -> None:
         self.session = session
         self.operators = Operators(session)
         self.replay = Replay(on=replay)
-        self.sites = Sites()
         self.roots = Roots(describer)
+        self.glue = Glue(session, self.replay)
         self.threads = Threads(lambda: Meter(session, self.operators))
         self.purposes: dict[str, int] = {}
+        self._keys = Keys(self.replay, self.roots)
         self._forks = 0
 
     # Root modules
 
     def enter_call(
         self, thread: Thread, module: Any, args: Any, kwargs: Any
-    ) -> Window | Nested | None:
+    ) -> Window | Nested | Audit | None:
         """Open a window at a module's call; None if nothing is to be closed."""
         if thread.state == MEASURED or _engine_task() >= 0:
-            return self._enter_nested()
+            return _enter_nested(module, args)
         if is_traced():
             return None
         root = self.roots.of(module)
         if root.is_transparent:
             return None
         grad = torch.is_grad_enabled()
-        self.leave_glue(thread)
+        self.glue.leave(thread)
         figure = None
         if stack_is_empty() and _functorch() is None:
-            figure = self._figure_of_call(root, module, args, kwargs, grad=grad)
+            frame = sys._getframe(3)
+            figure = self._keys.of_call(root, module, (args, kwargs), frame, grad=grad)
         thread.meter.windows.call_entered(grad=grad)
         window = Window(figure, root, self._forks)
         if self._start(thread, window):
@@ -153,21 +140,16 @@ class Metering:
             thread.meter.start(live=not window.charges)
         return window
 
-    def _enter_nested(self) -> Nested | None:
-        """Note a forward that the engine runs again, for the category."""
-        meter = meter_on_stack()
-        if meter is None or not meter.windows.in_engine:
-            return None
-        if not meter.windows.call_entered(grad=torch.is_grad_enabled()):
-            return None
-        return Nested(meter.windows, None)
-
     def leave_call(
-        self, thread: Thread, window: Window | Nested, *, failed: bool
+        self, thread: Thread, window: Window | Nested | Audit, *, failed: bool
     ) -> None:
         """Close what `enter_call` opened."""
         if isinstance(window, Nested):
             window.windows.call_left()
+            return
+        if isinstance(window, Audit):
+            if not failed:
+                window.end(self.operators)
             return
         charges = self._end(thread, window, failed=failed)
         category = thread.meter.windows.category(grad=False)
@@ -179,47 +161,7 @@ class Metering:
             self._note_purpose(window, charges)
         if category == "forward" and not failed:
             thread.add_pending(window.figure)
-        self.enter_glue(thread, _site("call", sys._getframe(2), 3))
-
-    def _figure_of_call(
-        self, root: Root, module: Any, args: Any, kwargs: Any, *, grad: bool
-    ) -> Figure | None:
-        signature = Signature()
-        try:
-            state = self.roots.state(root, module)
-            now = state.now(grad=grad)
-            signature.add(args)
-            signature.add(kwargs)
-        except UnsignableError:
-            return None
-        except Exception as error:  # lazy, scripted and other things without a shape
-            raise_users(error)
-            return None
-        site = None if grad else _site("", sys._getframe(3), 3)
-        structure = (
-            root,
-            state.structure,
-            now,
-            ambient(),
-            site,
-            tuple(signature.structure),
-        )
-        family = self.replay.family(structure)
-        kinds = "".join(signature.kinds)
-        if family is None:
-            why = "" if grad else self.roots.purpose(module, sys._getframe(3))
-            self.roots.note(
-                root, module, args, kwargs, (state.structure, now[1:], grad)
-            )
-            about = About(root.module, grad, why)
-            family = self.replay.add_family(structure, root.owner, kinds, about)
-        figure = self.replay.figure(family, tuple(signature.sizes))
-        if figure.about is None:
-            past = max(
-                (n for n, k in zip(figure.sizes, kinds) if k == CACHE), default=0
-            )
-            figure.about = batch_of(module, args, kwargs, past)
-        return figure
+        self.glue.enter(thread, site("call", sys._getframe(3), _CALLERS))
 
     def _note_purpose(self, window: Window, charges: Charges) -> None:
         purpose = "other"
@@ -247,9 +189,10 @@ class Metering:
             return Nested(meter.windows, token)
         figure = None
         if thread.state == OUTSIDE:
-            self.leave_glue(thread)
+            self.glue.leave(thread)
             if stack_is_empty() and _functorch() is None:
-                figure = self._figure_of_backward(thread, args, kwargs)
+                frame = sys._getframe(3)
+                figure = self._keys.of_backward(thread, args, kwargs, frame)
             else:
                 thread.take_pending()
         window = Window(figure, None, self._forks)
@@ -273,39 +216,8 @@ class Metering:
         if family not in thread.trained:
             thread.trained = [*thread.trained[-_MOST_TRAINED:], family]
         if thread.state == OUTSIDE:
-            self.enter_glue(thread, _site("engine", sys._getframe(2), 5))
-
-    def _figure_of_backward(
-        self, thread: Thread, args: Any, kwargs: Any
-    ) -> Figure | None:
-        feeds, ordinal = thread.take_pending()
-        sizes: list[int] = []
-        structure: list[Any] = [ordinal, args[2:4], len(kwargs), *kwargs.values()]
-        kinds = []
-        for feed in feeds:
-            if isinstance(feed, Figure):
-                if feed.family.owner.off:
-                    return None
-                structure.append(feed.family)
-                sizes += feed.sizes
-                kinds.append(feed.family.kinds)
-            elif feed is None:
-                return None
-            else:
-                structure.append(feed)
-        for tensor in args[0]:
-            structure += (tensor.dtype, tensor.ndim)
-            sizes += tensor.shape
-            kinds.append("d" * tensor.ndim)
-        for tensor in args[_INPUTS_AT] if len(args) > _INPUTS_AT else ():
-            structure.append(id(tensor) if tensor.is_leaf else tuple(tensor.shape))
-        site = _site("backward", sys._getframe(3), 4)
-        key = (site, ambient(), tuple(structure))
-        family = self.replay.family(key)
-        if family is None:
-            owner = Owner("backward " + _place(sys._getframe(3)))
-            family = self.replay.add_family(key, owner, "".join(kinds))
-        return self.replay.figure(family, tuple(sizes))
+            caller = sys._getframe(3)
+            self.glue.enter(thread, site("engine", caller, _CALLERS_OF_TORCH))
 
     # Windows of either kind
 
@@ -348,35 +260,6 @@ class Metering:
         elif self.replay.learn(figure, charges) is not None:
             self.session.flag("replay_drift")
 
-    # What lies between windows
-
-    def enter_glue(self, thread: Thread, site: Any, every: int = _GLUE_EVERY) -> None:
-        """Measure from here to the next window, unless it is known to count nothing."""
-        thread.glue = site
-        thread.glue_since = perf_counter()
-        thread.glue_is_measured = not (
-            self.replay.on and self.sites.is_skipped(site, every)
-        )
-        if thread.glue_is_measured:
-            thread.meter.start(live=True)
-
-    def leave_glue(self, thread: Thread) -> None:
-        """End that."""
-        site = thread.glue
-        if site is None:
-            return
-        thread.glue = None
-        seconds = perf_counter() - thread.glue_since
-        if not thread.glue_is_measured:
-            self.sites.skipped(site, seconds)
-            return
-        meter = thread.meter
-        charges = meter.stop()
-        if any(index in _FORWARD_CELLS for index, _ in charges):
-            thread.add_pending(meter.digest)
-        if self.sites.learn(site, seconds, quiet=not meter.counted):
-            self.session.flag("replay_drift")
-
     # Optimizers
 
     def enter_step(
@@ -385,25 +268,30 @@ class Metering:
         """Note that an optimizer steps, and what its formula says."""
         self.session.begin(charges)
         if thread.state != OUTSIDE:
-            if thread.window is not None:
-                thread.window.contains_others |= thread.window.root is not None
+            self.note_step(thread)
             return
-        self.leave_glue(thread)
+        self.glue.leave(thread)
         thread.meter.windows.step_entered(nested=nested)
-        site = ("step", id(optimizer), tuple(map(id, thread.trained)))
-        self.enter_glue(thread, site, REMEASURED_EVERY)
+        start = ("step", id(optimizer), tuple(map(id, thread.trained)))
+        self.glue.enter(thread, start, REMEASURED_EVERY)
+
+    def note_step(self, thread: Thread) -> None:
+        """Note that an optimizer steps within a window: not if the engine runs it."""
+        if thread.window is not None:
+            thread.window.contains_others |= thread.window.root is not None
 
     def leave_step(self, thread: Thread, charges: Charges) -> None:
         """Note that it returned."""
         outermost = True
         inside = thread.state != OUTSIDE
         if not inside:
-            self.leave_glue(thread)
+            self.glue.leave(thread)
             outermost = thread.meter.windows.step_left()
             thread.trained = []
         self.session.finish_step(charges, outermost=outermost)
         if not inside:
-            self.enter_glue(thread, _site("step", sys._getframe(2), 5))
+            caller = sys._getframe(2)
+            self.glue.enter(thread, site("step", caller, _CALLERS_OF_TORCH))
 
     # The process
 
@@ -411,7 +299,7 @@ class Metering:
         """Measure from the start of a thread."""
         thread = self.threads.current
         if thread.glue is None and thread.state == OUTSIDE:
-            self.enter_glue(thread, _site("thread", sys._getframe(2), 3))
+            self.glue.enter(thread, site("thread", sys._getframe(2), _CALLERS))
 
     def forget_interrupted(self, thread: Thread) -> None:
         """Start the thread anew: something cut a window off."""
@@ -429,115 +317,17 @@ class Metering:
         thread.start_anew()
         thread.glue, thread.glue_is_measured, thread.state, thread.window = kept
 
-    def note_facts(self) -> None:
-        """Note what changes too often to be noted when it does."""
-        self.roots.describer.flush(
-            (family.about.module, figure.about, family.about.grad, figure.calls)
-            for family, figure in self.replay.figures()
-            if isinstance(family.about, About) and figure.about is not None
-        )
-        note = self.session.note
-        replay = self.replay
-        off = sorted({f"{o.name}: {o.off}" for o in self.roots.owners() if o.off})
-        drifts = [
-            {
-                "window": drift.window,
-                "expected": str(drift.expected),
-                "measured": str(drift.measured),
-                "replayed": drift.replayed,
-            }
-            for drift in replay.drifts
-        ]
-        found: dict[str, Any] = {"state": "off" if off or not replay.on else "on"}
-        if off:
-            found["why"] = "; ".join(off[:_MOST_REASONS])
-        found.update(measured=replay.measured, replayed=replay.replayed)
-        found["unwatched_seconds"] = round(self.sites.unwatched, 3)
-        note("replay", {**found, "drift": drifts} if drifts else found)
-        if self.operators.unknown:
-            note("unknown_operators", self.operators.described())
-        if self.purposes:
-            note(
-                "no_grad_purposes",
-                {k: str(n) for k, n in sorted(self.purposes.items())},
-            )
-        if self.session.masked:
-            note("causal_adjusted", str(self.session.trained() - self.session.masked))
 
-    def run_graph(self, run: Any, costs: Any) -> Any:
-        """Run a compiled graph, which says itself what it costs."""
-        if not self.session.armed:
-            return run()
-        meter = meter_on_stack()
-        thread = self.threads.current
-        if meter is None and (thread.state == INSIDE or _engine_task() >= 0):
-            return run()  # what is replayed contains it
-        charges = _charges_of_graph(meter, costs())
-        if meter is None:
-            self.session.begin(charges)
-            out = run()
-            self.session.finish(charges)
-            if any(index in _FORWARD_CELLS for index, _ in charges):
-                thread.add_pending(hash(charges))
-            return out
-        meter.add(charges)
-        meter.muted += 1
-        try:
-            out = run()
-        finally:
-            meter.muted -= 1
-        meter.added(charges)
-        return out
-
-    def note_uncounted(self, name: str) -> None:
-        """Note an operator within a compiled graph that cannot be counted."""
-        self.operators.note_unknown(name).calls += 1
-
-    def run_step(self, run: Any, costs: Any) -> Any:
-        """Run a compiled graph that an optimizer's step was traced into."""
-        if not self.session.armed:
-            return run()
-        charges = _charges_of_graph(None, costs())
-        window = self.threads.current.window
-        if window is not None:
-            window.contains_others |= window.root is not None
-        self.session.begin(charges)
-        out = run()
-        self.session.finish_step(charges, outermost=True)
-        return out
-
-
-def _charges_of_graph(meter: Meter | None, costs: Any) -> tuple[tuple[int, int], ...]:
-    charges: dict[int, int] = {}
-    for role, numeric_format, flops, causal in costs:
-        category = role
-        if meter is not None and role in {"forward", "no_grad"}:
-            category = meter.windows.category(grad=role == "forward")
-        index = cell(category, numeric_format)
-        charges[index] = charges.get(index, 0) + flops
-        if causal != flops and category in {"forward", "backward"}:
-            charges[MASKED] = charges.get(MASKED, 0) + flops - causal
-    return tuple(sorted(charges.items()))
-
-
-def _site(kind: str, frame: FrameType | None, depth: int) -> tuple[Any, ...]:
-    """Return where the program is: some frames outwards."""
-    parts: list[Any] = [kind]
-    while frame is not None and depth:
-        parts += (id(frame.f_code), frame.f_lasti)
-        frame = frame.f_back
-        depth -= 1
-    return tuple(parts)
-
-
-def _place(frame: FrameType | None) -> str:
-    """Return the nearest place outside of torch, for people."""
-    while frame is not None and f"{'torch'}/" in frame.f_code.co_filename:
-        frame = frame.f_back
-    if frame is None:
-        return "somewhere"
-    name = frame.f_code.co_filename.rsplit("/", maxsplit=1)[-1]
-    return f"at {name}:{frame.f_lineno}"
+def _enter_nested(module: Any, args: Any) -> Nested | Audit | None:
+    """Note a forward that the engine runs again, or a layer within a root."""
+    meter = meter_on_stack()
+    if meter is None:
+        return None
+    if not meter.windows.in_engine:
+        return audit(meter, module, args)
+    if not meter.windows.call_entered(grad=torch.is_grad_enabled()):
+        return None
+    return Nested(meter.windows, None)
 
 
 def _excess(charges: Charges, begun: Charges) -> Charges:

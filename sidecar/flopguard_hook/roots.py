@@ -29,7 +29,8 @@ class Root:
     """A module that the program calls itself.
 
     Attributes:
-        module: A weak reference to it.
+        reference: A weak reference to it.
+        watch: The same, with what happens when it goes.
         owner: Whether its windows are replayed.
         is_transparent: Whether it runs the engine or an optimizer within its call: then
             the modules that it calls are the roots.
@@ -37,10 +38,11 @@ class Root:
         described: The states in which it was described.
     """
 
-    __slots__ = ("described", "is_transparent", "module", "owner", "state")
+    __slots__ = ("described", "is_transparent", "owner", "reference", "state", "watch")
 
-    def __init__(self, module: Any, reference: Any) -> None:
-        self.module = reference
+    def __init__(self, module: Any, watch: Any) -> None:
+        self.reference = weakref.ref(module)
+        self.watch = watch
         self.owner = Owner(type(module).__name__)
         self.is_transparent = False
         self.state: ModuleState | None = None
@@ -73,16 +75,16 @@ class Roots:
     def of(self, module: Any) -> Root:
         """Return what is known of a module."""
         root = self._roots.get(id(module))
-        if root is not None and root.module() is module:
+        if root is not None and root.reference() is module:
             return root
         key = id(module)
-        reference = weakref.ref(module, lambda gone: self._forget(key, gone))
-        root = self._roots[key] = Root(module, reference)
+        watch = weakref.ref(module, lambda gone: self._forget(key, gone))
+        root = self._roots[key] = Root(module, watch)
         return root
 
     def _forget(self, key: int, gone: Any) -> None:
         root = self._roots.get(key)
-        if root is not None and root.module is gone:
+        if root is not None and root.watch is gone:
             del self._roots[key]
 
     def owners(self) -> list[Owner]:
@@ -103,11 +105,11 @@ class Roots:
                 root.owner.off = root.owner.off or _why_measured(module)
         return state
 
-    def note(self, root: Root, module: Any, args: Any, kwargs: Any, now: Any) -> None:
+    def note(self, root: Root, module: Any, arguments: Any, now: Any) -> None:
         """Describe a root, once for each state that it is called in."""
         if now not in root.described and len(root.described) < _MOST_DESCRIBED:
             root.described.add(now)
-            self.describer.describe(module, args, kwargs)
+            self.describer.describe(module, *arguments)
 
     def look_at(self, module: Any, args: Any, kwargs: Any) -> None:
         """Look at the padding of a call that is going to be measured."""
