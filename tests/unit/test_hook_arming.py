@@ -185,6 +185,40 @@ def test_a_torch_that_fails_to_import_fails_as_ever(hook: Path, pages: Path) -> 
     assert len(read_all(pages)) == 1
 
 
+def test_a_torch_that_is_reloaded_is_attached_to_once(hook: Path, pages: Path) -> None:
+    """Otherwise all would be counted twice."""
+    program = (
+        "import importlib, torch, flopguard_hook.attaching as attaching\n"
+        "attaching.attach = lambda _: print('attached again')\n"
+        "importlib.reload(torch)\n" + PROGRAM
+    )
+
+    done = run(hook, program, FLOPGUARD_DIR=str(pages))
+
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_what_a_signal_handler_raises_meanwhile_is_the_programs(
+    hook: Path, pages: Path
+) -> None:
+    """It comes out of the import of torch; a timeout must not be lost."""
+    with (hook / "roots.py").open("a") as source:
+        source.write("\nimport os, signal\nos.kill(os.getpid(), signal.SIGUSR1)\n")
+    program = (
+        "import signal\n"
+        "told = []\n"
+        "def handler(*_):\n"
+        "    told.append(True)\n"
+        "    if len(told) == 1:\n        raise TimeoutError('theirs')\n"
+        "signal.signal(signal.SIGUSR1, handler)\n"
+        "try:\n    import torch\nexcept TimeoutError as error:\n    print(error)\n"
+    ) + PROGRAM
+
+    done = run(hook, program, FLOPGUARD_DIR=str(pages))
+
+    assert (done.stdout, done.stderr) == ("theirs\ndone\n", "")
+
+
 @pytest.mark.parametrize("module", ["arming", "attaching", "dispatch", "page"])
 def test_a_broken_hook_says_one_line_and_the_program_runs(
     module: str, hook: Path, pages: Path
