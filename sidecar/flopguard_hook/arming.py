@@ -1,20 +1,23 @@
-"""Arms the hook: waits for the program to import torch, then attaches. Shell."""
+"""Arms the hook: waits for the program to import torch, then attaches. Shell.
 
-from __future__ import annotations
+Loaded into every armed Python process: imports nothing that Python itself has not.
+"""
 
 import os
 import sys
 
+from flopguard_hook.imports import when_imported
+
 TYPE_CHECKING = False  # typing itself would cost every Python process milliseconds
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Any, Mapping
+    from typing import Callable, Mapping
 
 FOLDER_VARIABLE = "FLOPGUARD_DIR"
 DISABLE_VARIABLE = "FLOPGUARD_DISABLE"
 
 
-def arm(environment: Mapping[str, str]) -> bool:
+def arm(environment: "Mapping[str, str]") -> bool:
     """Arm the hook as the environment says; return whether it was armed.
 
     Args:
@@ -25,62 +28,33 @@ def arm(environment: Mapping[str, str]) -> bool:
     if not folder or environment.get(DISABLE_VARIABLE, "0") not in {"", "0"}:
         return False
     folder = os.path.abspath(folder)  # the program may change its directory
-    if "torch" in sys.modules:  # a .pth file may have imported it
-        _attach(folder)
-    else:
-        sys.meta_path.insert(0, _TorchFinder(folder))
+    when_imported("torch", _attaching(folder))  # a .pth file may have imported it
     return True
 
 
-class _TorchFinder:
-    """Finds torch as everybody else does, and attaches the hook once it is loaded."""
+def _attaching(folder: str) -> "Callable[[ModuleType], None]":
+    """Return what attaches to a loaded torch, once; it raises nothing of its own."""
+    attached: "list[bool]" = []
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-
-    def find_spec(
-        self,
-        name: str,
-        path: Any = None,
-        target: Any = None,
-    ) -> Any:
-        """Find torch with the other finders; leave every other module to them."""
-        if name != "torch":
-            return None
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            spec = None if finder is self or find is None else find(name, path, target)
-            if spec is not None:
-                self._watch(spec.loader)
-                return spec
-        return None
-
-    def _watch(self, loader: Any) -> None:
-        """Attach after the loader ran; the loader stays what it was."""
+    def attach_once(_torch: "ModuleType") -> None:
+        if attached:  # reloaded: what was attached to is still in place
+            return
+        attached.append(True)
         try:
-            run = loader.exec_module
+            from flopguard_hook.attaching import attach
 
-            def exec_module(module: ModuleType) -> None:
-                del loader.exec_module
-                run(module)  # if it raises, a later import is watched again
-                if self in sys.meta_path:
-                    sys.meta_path.remove(self)
-                _attach(self._folder)
-
-            loader.exec_module = exec_module
+            attach(folder)
         except Exception as error:
-            _say(error)
+            _raise_users(error)
+            sys.stderr.write(f"flopguard: this process is not counted: {error!r}\n")
+
+    return attach_once
 
 
-def _attach(folder: str) -> None:
-    """Attach to the torch that is loaded; never raise."""
+def _raise_users(error: Exception) -> None:
+    """Raise what a signal handler raised meanwhile, unless that cannot be told."""
     try:
-        from flopguard_hook.attaching import attach
-
-        attach(folder)
-    except Exception as error:
-        _say(error)
-
-
-def _say(error: Exception) -> None:
-    sys.stderr.write(f"flopguard: this process is not counted: {error!r}\n")
+        from flopguard_hook.interrupts import raise_users
+    except Exception:
+        return
+    raise_users(error)

@@ -3,8 +3,6 @@
 Loaded into every armed Python process: imports nothing that Python itself has not.
 """
 
-from __future__ import annotations
-
 import sys
 from _thread import get_ident
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     Callback = Callable[[ModuleType], None]
 
 
-def when_imported(name: str, callback: Callback) -> None:
+def when_imported(name: str, callback: "Callback") -> None:
     """Call back with a module each time that its code has run: also when reloaded.
 
     A module that is loaded already is given at once; one that is being loaded, at
@@ -50,11 +48,11 @@ class Finder:
     """
 
     def __init__(self) -> None:
-        self.watched: dict[str, list[Callback]] = {}
-        self.loading: list[tuple[ModuleType, Callback]] = []
-        self._searching: set[tuple[int, str]] = set()
+        self.watched: "dict[str, list[Callback]]" = {}
+        self.loading: "list[tuple[ModuleType, Callback]]" = []
+        self._searching: "set[tuple[int, str]]" = set()
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
         """Find a watched module with the other finders; leave the rest to them."""
         if self.loading:
             self._call_loaded()
@@ -71,7 +69,7 @@ class Finder:
             self._watch(spec.loader, name)
         return spec
 
-    def _found(self, name: str, path: Any, target: Any) -> Any:
+    def _found(self, name: str, path: "Any", target: "Any") -> "Any":
         for finder in list(sys.meta_path):
             find = getattr(finder, "find_spec", None)
             spec = None if finder is self or find is None else find(name, path, target)
@@ -79,7 +77,7 @@ class Finder:
                 return spec
         return None
 
-    def _watch(self, loader: Any, name: str) -> None:
+    def _watch(self, loader: "Any", name: str) -> None:
         """Call back after the loader ran; the loader stays what it was."""
         try:
             run = getattr(loader, "exec_module", None)
@@ -91,7 +89,7 @@ class Finder:
             ):
                 return
 
-            def exec_module(module: ModuleType) -> None:
+            def exec_module(module: "ModuleType") -> None:
                 if loader.__dict__.get("exec_module") is exec_module:
                     del loader.exec_module
                 run(module)
@@ -103,7 +101,7 @@ class Finder:
         except Exception as error:
             _say(error)
 
-    def _loaded(self, name: str, module: ModuleType) -> None:
+    def _loaded(self, name: str, module: "ModuleType") -> None:
         for callback in list(self.watched.get(name, ())):
             _call(callback, module)
 
@@ -125,11 +123,11 @@ def _installed() -> Finder:
     return finder
 
 
-def _is_loading(module: ModuleType) -> bool:
+def _is_loading(module: "ModuleType") -> bool:
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
-def _call(callback: Callback, module: ModuleType) -> None:
+def _call(callback: "Callback", module: "ModuleType") -> None:
     try:
         callback(module)
     except Exception as error:

@@ -149,8 +149,9 @@ class Session:
         What a signal handler of the user's raised within the hook is raised again.
         """
         raise_users(error)
+        if self.armed:  # what is open still closes, and may fail as well
+            self._say(f"the hook failed and counts no more: {error!r}")
         self.armed = False
-        self._say(f"the hook failed and counts no more: {error!r}")
         with contextlib.suppress(Exception), self._lock:
             self.flag("hook_failed")
             self._write()

@@ -50,8 +50,7 @@ def _run(journal: Journal, make: Callable[[dict[str, Any]], Any], **more: Any) -
     with TemporaryDirectory() as folder:
         options = {"per_device_train_batch_size": 2, "max_steps": STEPS, **more}
         trainer = make(arguments(folder, **options))
-        with journal.watching():
-            trainer.train()
+        trainer.train()
     journal.facts["total_flos"] = int(trainer.state.total_flos)
 
 

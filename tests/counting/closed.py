@@ -15,7 +15,14 @@ from counting.families import FAMILIES, SMOLLM2_SIZES
 from counting.methods import RECIPES
 from truth import architectures as shapes
 from truth.architectures import Call, Sizes
-from truth.networks import FORWARD_ONLY, Method, Network, forward, step
+from truth.networks import (
+    FORWARD_ONLY,
+    Method,
+    Network,
+    forward,
+    preparation,
+    step,
+)
 
 Flops = Mapping[str, int]
 Calls = Sequence[Mapping[str, Any]]
@@ -61,9 +68,13 @@ def fit(cell: Cell, calls: Calls) -> Flops:
     sizes = FAMILIES[family].sizes
     if family == "t5":
         sizes = sizes.changed(fused=not recipe.closed.trains(0, "bias"))
-    return _sum(
-        calls, recipe.closed, lambda call: network(family, sizes, call, recipe.virtual)
-    )
+
+    def of(call: Mapping[str, Any]) -> Network:
+        return network(family, sizes, call, recipe.virtual)
+
+    total = _sum(calls, recipe.closed, of)
+    total["forward"] += preparation(of(calls[0]), recipe.closed)
+    return total
 
 
 def smollm2(cell: Cell, calls: Calls) -> Flops:

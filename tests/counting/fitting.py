@@ -70,6 +70,5 @@ def _train(
             train_dataset=batches,
             data_collator=only,
         )
-        with journal.watching():
-            trainer.train()
+        trainer.train()
     journal.facts["total_flos"] = int(trainer.state.total_flos)

@@ -32,7 +32,7 @@ class Journal:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note every step of an optimizer within the block."""
+        """Count within the block; note every step of an optimizer, and the end."""
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         def left(optimizer: Any, _args: Any, _kwargs: Any) -> None:

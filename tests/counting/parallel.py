@@ -23,45 +23,43 @@ def _leave() -> None:
     distributed.destroy_process_group()
 
 
-def _train(journal: Journal, wrap: Callable[[Any], Any], *, apart: bool = True) -> None:
+def _train(wrap: Callable[[Any], Any], *, apart: bool = True) -> None:
     """Train a wrapped model; workers have their own batches, unless they share one."""
     rank = _join()
     model = wrap(FAMILIES["llama"].model().train())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     drawn = sizes(STEPS, seed=4 + (rank if apart else 0))
-    with journal.watching():
-        for size in drawn:
-            model(**FAMILIES["llama"].make_batch(size)).loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
+    for size in drawn:
+        model(**FAMILIES["llama"].make_batch(size)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
     _leave()
 
 
-def ddp(journal: Journal) -> None:
+def ddp(_journal: Journal) -> None:
     """Replicas; the gradients are averaged."""
-    _train(journal, nn.parallel.DistributedDataParallel)
+    _train(nn.parallel.DistributedDataParallel)
 
 
-def ddp_accumulated(journal: Journal) -> None:
+def ddp_accumulated(_journal: Journal) -> None:
     """Replicas that average only every third micro-batch's gradients."""
     rank = _join()
     plain = FAMILIES["llama"].model().train()
     model: Any = nn.parallel.DistributedDataParallel(plain)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    with journal.watching():
-        for number, size in enumerate(sizes(3 * STEPS, seed=4 + rank)):
-            batch = FAMILIES["llama"].make_batch(size)
-            if number % 3 == 2:
-                model(**batch).loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                continue
-            with model.no_sync():
-                model(**batch).loss.backward()
+    for number, size in enumerate(sizes(3 * STEPS, seed=4 + rank)):
+        batch = FAMILIES["llama"].make_batch(size)
+        if number % 3 == 2:
+            model(**batch).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            continue
+        with model.no_sync():
+            model(**batch).loss.backward()
     _leave()
 
 
-def fsdp1(journal: Journal) -> None:
+def fsdp1(_journal: Journal) -> None:
     """FullyShardedDataParallel: each block gathered while it runs."""
     from torch.distributed.fsdp import FullyShardedDataParallel
     from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -69,14 +67,13 @@ def fsdp1(journal: Journal) -> None:
 
     policy = ModuleWrapPolicy({LlamaDecoderLayer})
     _train(
-        journal,
         lambda model: FullyShardedDataParallel(
             model, auto_wrap_policy=policy, device_id=torch.device("cpu")
         ),
     )
 
 
-def fsdp2(journal: Journal) -> None:
+def fsdp2(_journal: Journal) -> None:
     """fully_shard: parameters are DTensors, gathered while a block runs."""
     from torch.distributed.fsdp import fully_shard
 
@@ -85,10 +82,10 @@ def fsdp2(journal: Journal) -> None:
             fully_shard(block)
         return fully_shard(model)
 
-    _train(journal, wrap)
+    _train(wrap)
 
 
-def tensor(journal: Journal) -> None:
+def tensor(_journal: Journal) -> None:
     """Tensor parallelism: half of every projection's outputs or inputs."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor.parallel import (
@@ -110,7 +107,7 @@ def tensor(journal: Journal) -> None:
             parallelize_module(block, mesh, plan)
         return model
 
-    _train(journal, wrap, apart=False)
+    _train(wrap, apart=False)
 
 
 class Half(nn.Module):
@@ -135,7 +132,7 @@ class Half(nn.Module):
         return self.head(self.norm(hidden))
 
 
-def pipeline(journal: Journal) -> None:
+def pipeline(_journal: Journal) -> None:
     """Two stages and two micro-batches, by GPipe's schedule."""
     from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 
@@ -145,14 +142,13 @@ def pipeline(journal: Journal) -> None:
     schedule = ScheduleGPipe(stage, n_microbatches=2, loss_fn=_loss)
     optimizer = torch.optim.AdamW(half.parameters(), lr=1e-4)
     batch = FAMILIES["llama"].make_batch(Size(4, 20))
-    with journal.watching():
-        for _ in range(STEPS):
-            if rank == 0:
-                schedule.step(batch["input_ids"])
-            else:
-                schedule.step(target=batch["labels"])
-            optimizer.step()
-            optimizer.zero_grad()
+    for _ in range(STEPS):
+        if rank == 0:
+            schedule.step(batch["input_ids"])
+        else:
+            schedule.step(target=batch["labels"])
+        optimizer.step()
+        optimizer.zero_grad()
     _leave()
 
 

@@ -22,7 +22,7 @@ def _train(model: Any, optimizer: Any, batch: dict[str, Any]) -> None:
 
 
 def loop(
-    journal: Journal,
+    _journal: Journal,
     *,
     steps: int = 36,
     kinds: int = 0,
@@ -32,7 +32,7 @@ def loop(
     """Train Llama by a plain loop.
 
     Args:
-        journal: Where to note.
+        _journal: Notes the steps by itself.
         steps: How many.
         kinds: How many different sizes of batches; 0 for any. Each is a compilation.
         compiled: What is compiled: nothing, `whole` or `blocks`.
@@ -51,51 +51,47 @@ def loop(
     drawn = sizes(steps)
     if kinds:
         drawn = [drawn[n % kinds] for n in range(steps)]
-    with journal.watching():
-        for size in drawn:
-            _train(fast, optimizer, FAMILIES["llama"].make_batch(size))
+    for size in drawn:
+        _train(fast, optimizer, FAMILIES["llama"].make_batch(size))
 
 
-def alternating(journal: Journal, *, steps: int = 40) -> None:
+def alternating(_journal: Journal, *, steps: int = 40) -> None:
     """Train another block every fourth step, as LISA does."""
     model = FAMILIES["llama"].model().train()
     optimizer = _optimizer(model)
-    with journal.watching():
-        for number, size in enumerate(sizes(steps)):
-            for index, block in enumerate(model.model.layers):
-                block.requires_grad_(requires_grad=index == number // 4 % 2)
-            _train(model, optimizer, FAMILIES["llama"].make_batch(size))
+    for number, size in enumerate(sizes(steps)):
+        for index, block in enumerate(model.model.layers):
+            block.requires_grad_(requires_grad=index == number // 4 % 2)
+        _train(model, optimizer, FAMILIES["llama"].make_batch(size))
 
 
-def toggled(journal: Journal, *, steps: int = 36) -> None:
+def toggled(_journal: Journal, *, steps: int = 36) -> None:
     """Train adapters, and compare with the model without them at every third step."""
     import torch
 
     model = adapters(FAMILIES["llama"].model(), ATTENTION).train()
     optimizer = _optimizer(model)
-    with journal.watching():
-        for number, size in enumerate(sizes(steps)):
-            batch = FAMILIES["llama"].make_batch(size)
-            if number % 3 == 0:
-                with torch.no_grad(), model.disable_adapter():
-                    model(**batch)
-            _train(model, optimizer, batch)
+    for number, size in enumerate(sizes(steps)):
+        batch = FAMILIES["llama"].make_batch(size)
+        if number % 3 == 0:
+            with torch.no_grad(), model.disable_adapter():
+                model(**batch)
+        _train(model, optimizer, batch)
 
 
-def evaluated(journal: Journal, *, steps: int = 36) -> None:
+def evaluated(_journal: Journal, *, steps: int = 36) -> None:
     """Train, and evaluate after every fourth step."""
     import torch
 
     model = FAMILIES["llama"].model()
     optimizer = _optimizer(model)
-    with journal.watching():
-        for number, size in enumerate(sizes(steps)):
-            batch = FAMILIES["llama"].make_batch(size)
-            _train(model.train(), optimizer, batch)
-            if number % 4 == 3:
-                model.eval()
-                with torch.inference_mode():
-                    model(**batch)
+    for number, size in enumerate(sizes(steps)):
+        batch = FAMILIES["llama"].make_batch(size)
+        _train(model.train(), optimizer, batch)
+        if number % 4 == 3:
+            model.eval()
+            with torch.inference_mode():
+                model(**batch)
 
 
 def generate(
@@ -106,23 +102,22 @@ def generate(
 
     model = FAMILIES[family].model().eval()
     torch.manual_seed(7)
-    with journal.watching():
-        for number, size in enumerate(sizes(14)):
-            prompt = FAMILIES[family].make_batch(size)["input_ids"]
-            new = 4 + number % 5
-            model.generate(
-                prompt,
-                attention_mask=torch.ones_like(prompt),
-                min_new_tokens=new,
-                max_new_tokens=new,
-                do_sample=sample,
-                num_beams=beams,
-                pad_token_id=0,
-            )
-            journal.step()
+    for number, size in enumerate(sizes(14)):
+        prompt = FAMILIES[family].make_batch(size)["input_ids"]
+        new = 4 + number % 5
+        model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            min_new_tokens=new,
+            max_new_tokens=new,
+            do_sample=sample,
+            num_beams=beams,
+            pad_token_id=0,
+        )
+        journal.step()
 
 
-def ppo(journal: Journal, *, updates: int = 2) -> None:
+def ppo(_journal: Journal, *, updates: int = 2) -> None:
     """Generate, score, and update policy and value model, as PPO does.
 
     TRL has no PPO any more: a loop with its parts. A reward model and a reference
@@ -136,35 +131,34 @@ def ppo(journal: Journal, *, updates: int = 2) -> None:
     both = torch.nn.ModuleList([policy, value])
     optimizer = _optimizer(both)
     torch.manual_seed(7)
-    with journal.watching():
-        for size in sizes(12):
-            short = Size(size.batch, 1 + size.length // 2)
-            prompt = family.make_batch(short)["input_ids"]
-            new = 1 + size.length % 7
-            with torch.no_grad():
-                texts = policy.generate(
-                    prompt,
-                    attention_mask=torch.ones_like(prompt),
-                    min_new_tokens=new,
-                    max_new_tokens=new,
-                    do_sample=True,
-                    pad_token_id=0,
-                )
-                old = policy(texts).logits.log_softmax(-1)
-                scores = reward(texts).logits[:, -1, 0]
-                scores = scores - (old - reference(texts).logits).mean((1, 2))
-            for _ in range(updates):
-                ratio = (policy(texts).logits.log_softmax(-1) - old).exp()
-                guess = value(texts).logits[..., 0]
-                advantage = (scores[:, None] - guess).detach()
-                loss = -(ratio.mean(-1) * advantage).mean()
-                loss = loss + (guess - scores[:, None]).square().mean()
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
+    for size in sizes(12):
+        short = Size(size.batch, 1 + size.length // 2)
+        prompt = family.make_batch(short)["input_ids"]
+        new = 1 + size.length % 7
+        with torch.no_grad():
+            texts = policy.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                min_new_tokens=new,
+                max_new_tokens=new,
+                do_sample=True,
+                pad_token_id=0,
+            )
+            old = policy(texts).logits.log_softmax(-1)
+            scores = reward(texts).logits[:, -1, 0]
+            scores = scores - (old - reference(texts).logits).mean((1, 2))
+        for _ in range(updates):
+            ratio = (policy(texts).logits.log_softmax(-1) - old).exp()
+            guess = value(texts).logits[..., 0]
+            advantage = (scores[:, None] - guess).detach()
+            loss = -(ratio.mean(-1) * advantage).mean()
+            loss = loss + (guess - scores[:, None]).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
 
 
-def masked_head(journal: Journal, *, steps: int = 36) -> None:
+def masked_head(_journal: Journal, *, steps: int = 36) -> None:
     """Give the head only the positions that have a label: what varies is the data."""
     import torch
 
@@ -183,16 +177,15 @@ def masked_head(journal: Journal, *, steps: int = 36) -> None:
             return torch.nn.functional.cross_entropy(self.head(chosen), ids[mask])
 
     masked = Masked()
-    with journal.watching():
-        for _ in range(steps):
-            ids = family.make_batch(Size(3, 24))["input_ids"]
-            mask = torch.rand(ids.shape, generator=draw) < 0.4
-            masked(ids, mask).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+    for _ in range(steps):
+        ids = family.make_batch(Size(3, 24))["input_ids"]
+        mask = torch.rand(ids.shape, generator=draw) < 0.4
+        masked(ids, mask).backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
-def dropped_layers(journal: Journal, *, steps: int = 36) -> None:
+def dropped_layers(_journal: Journal, *, steps: int = 36) -> None:
     """Train Whisper with LayerDrop: which blocks run is drawn in each forward."""
     import torch
 
@@ -202,6 +195,5 @@ def dropped_layers(journal: Journal, *, steps: int = 36) -> None:
     for stack in (model.model.encoder, model.model.decoder):
         stack.layerdrop = 0.3
     optimizer = _optimizer(model)
-    with journal.watching():
-        for _ in range(steps):
-            _train(model, optimizer, family.make_batch(Size(2, 20)))
+    for _ in range(steps):
+        _train(model, optimizer, family.make_batch(Size(2, 20)))

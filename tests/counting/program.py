@@ -20,7 +20,9 @@ def play(cell: Cell, count: str, folder: Path) -> None:
     options = {**cell.options, **(cell.eager if count != "hook" else {})}
     module, function = cell.program.split(":")
     journal = JOURNALS[count](folder)
-    getattr(importlib.import_module(f"counting.{module}"), function)(journal, **options)
+    program = getattr(importlib.import_module(f"counting.{module}"), function)
+    with journal.watching():
+        program(journal, **options)
     journal.close()
 
 

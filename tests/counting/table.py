@@ -22,9 +22,9 @@ formula for each class); the table compares all five, and so does its error.
 **How to read it.** Each row is a program that trains, in {least} to {most} steps over
 batches of many sizes, a small random model of the family; SmolLM2-135M is the real one.
 
-- *exact*: FLOPs of a second counter that watches every operator from the first to the
-  last step and shares no code with the hook (`tests/truth/always_on.py`), optimizer
-  included, over all workers.
+- *exact*: FLOPs of a second counter that watches every operator from the program's
+  start to its end and shares no code with the hook (`tests/truth/always_on.py`),
+  optimizer included, over all workers.
 - *hook*: its error in FLOPs. It runs as deployed: a fresh process and two environment
   variables. Compared after every step, in every category; shown is the largest
   difference of a category at the end.

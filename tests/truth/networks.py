@@ -147,6 +147,18 @@ def lora(
     return Method(_nothing, input_grad, rank, frozenset(names), dora=dora)
 
 
+def preparation(network: Network, method: Method) -> int:
+    """Return what it costs to begin: DoRA multiplies A and B, for its magnitude."""
+    if not method.dora:
+        return 0
+    return sum(
+        2 * op.inputs * method.rank * op.outputs
+        for _, stage in network.stages
+        for op in stage
+        if isinstance(op, Linear) and method.has_adapter(op)
+    )
+
+
 def forward(network: Network, method: Method = FULL) -> int:
     """Return the FLOPs of a call."""
     return sum(_forward(op, method) for _, stage in network.stages for op in stage)

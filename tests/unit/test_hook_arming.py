@@ -4,6 +4,7 @@ In a subprocess each, with the hook copied under another name, as in a pod. Pyth
 without torch get a stand-in: `standin_torch`.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,11 +18,14 @@ ROOT = Path(__file__).resolve().parents[2]
 STANDIN = Path(__file__).parent / "standin_torch"
 MINORS = range(9, 14)
 
-PROGRAM = """
+STEPS = 100
+PROGRAM = f"""
 import torch
 from torch import Tensor
-torch.nn.Module()(Tensor(3, 4), Tensor(4, 5))
-torch.autograd._engine_run_backward()
+module = torch.nn.Module()
+for _ in range({STEPS}):
+    module(Tensor(3, 4), Tensor(4, 5))
+    torch.autograd._engine_run_backward((Tensor(1),), (None,), False, False, ())
 print("done")
 """
 
@@ -85,15 +89,20 @@ def read_all(pages: Path) -> list[Page]:
 
 @pytest.mark.parametrize("minor", MINORS)
 def test_two_variables_arm_the_hook(minor: int, hook: Path, pages: Path) -> None:
-    """It counts, writes its page, closes it, and says nothing."""
+    """It counts, replays, writes its page, closes it, and says nothing."""
     done = run(hook, PROGRAM, python=interpreter(minor), FLOPGUARD_DIR=str(pages))
 
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
     (page,) = read_all(pages)
     # 2*3*5*4 in the module, 2*1*1*2 in the engine
-    assert page.done["forward"]["fp32"] == 120
-    assert page.done["backward"]["fp32"] == 4
+    assert page.done["forward"]["fp32"] == 120 * STEPS
+    assert page.done["backward"]["fp32"] == 4 * STEPS
     assert (page.done, page.closed, page.errors) == (page.begun, True, ())
+    (written,) = pages.glob("*.json")
+    replay = json.loads(written.read_text())["replay"]
+    # Measured twice each; what led to the very first backward is not known.
+    assert (replay["state"], replay["measured"]) == ("on", 4)
+    assert replay["replayed"] == 2 * STEPS - 5
 
 
 @pytest.mark.parametrize("minor", MINORS)
@@ -150,16 +159,16 @@ def test_arming_does_not_import_torch(hook: Path, pages: Path) -> None:
 
 
 def test_torch_keeps_its_own_loader(hook: Path, pages: Path) -> None:
-    """Tools that look for its source find it, and nothing of ours stays behind."""
+    """Tools that look for its source find it; ours is one finder, for all modules."""
     program = (
         "import sys, torch\n"
         "print(type(torch.__loader__).__name__, vars(torch.__loader__).keys())\n"
-        "print([f for f in sys.meta_path if 'flopguard' in type(f).__module__])"
+        "print(sum('flopguard' in type(f).__module__ for f in sys.meta_path))"
     )
 
     done = run(hook, program, FLOPGUARD_DIR=str(pages))
 
-    assert done.stdout == "SourceFileLoader dict_keys(['name', 'path'])\n[]\n"
+    assert done.stdout == "SourceFileLoader dict_keys(['name', 'path'])\n1\n"
 
 
 def test_a_torch_that_fails_to_import_fails_as_ever(hook: Path, pages: Path) -> None:
@@ -174,6 +183,40 @@ def test_a_torch_that_fails_to_import_fails_as_ever(hook: Path, pages: Path) -> 
 
     assert done.stdout == "the stand-in was told to fail\ndone\n"
     assert len(read_all(pages)) == 1
+
+
+def test_a_torch_that_is_reloaded_is_attached_to_once(hook: Path, pages: Path) -> None:
+    """Otherwise all would be counted twice."""
+    program = (
+        "import importlib, torch, flopguard_hook.attaching as attaching\n"
+        "attaching.attach = lambda _: print('attached again')\n"
+        "importlib.reload(torch)\n" + PROGRAM
+    )
+
+    done = run(hook, program, FLOPGUARD_DIR=str(pages))
+
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_what_a_signal_handler_raises_meanwhile_is_the_programs(
+    hook: Path, pages: Path
+) -> None:
+    """It comes out of the import of torch; a timeout must not be lost."""
+    with (hook / "roots.py").open("a") as source:
+        source.write("\nimport os, signal\nos.kill(os.getpid(), signal.SIGUSR1)\n")
+    program = (
+        "import signal\n"
+        "told = []\n"
+        "def handler(*_):\n"
+        "    told.append(True)\n"
+        "    if len(told) == 1:\n        raise TimeoutError('theirs')\n"
+        "signal.signal(signal.SIGUSR1, handler)\n"
+        "try:\n    import torch\nexcept TimeoutError as error:\n    print(error)\n"
+    ) + PROGRAM
+
+    done = run(hook, program, FLOPGUARD_DIR=str(pages))
+
+    assert (done.stdout, done.stderr) == ("theirs\ndone\n", "")
 
 
 @pytest.mark.parametrize("module", ["arming", "attaching", "dispatch", "page"])
@@ -191,13 +234,23 @@ def test_a_broken_hook_says_one_line_and_the_program_runs(
     )
 
 
+BROKEN = "= lambda *_, **__: 1 // 0"
+
+
+@pytest.mark.parametrize(
+    ("module", "planted"),
+    [
+        pytest.param("signature", f"ambient {BROKEN}", id="a window opens"),
+        pytest.param("windows", f"Windows.category {BROKEN}", id="an operator runs"),
+        pytest.param("replay", f"Replay.learn {BROKEN}", id="a window closes"),
+    ],
+)
 def test_a_failure_while_counting_leaves_the_program_alone(
-    hook: Path, pages: Path
+    module: str, planted: str, hook: Path, pages: Path
 ) -> None:
-    """The page says that the hook failed."""
-    products = (hook / "matrices.py").read_text()
-    planted = products + "\n\n@formula('aten::mm')\ndef broken(*_): return 1 // 0\n"
-    (hook / "matrices.py").write_text(planted)
+    """The page says that the hook failed, and so does one line."""
+    with (hook / f"{module}.py").open("a") as source:
+        source.write(f"\n{planted}\n")
 
     done = run(hook, PROGRAM, FLOPGUARD_DIR=str(pages))
 
@@ -205,6 +258,25 @@ def test_a_failure_while_counting_leaves_the_program_alone(
     assert done.stderr.startswith("flopguard: the hook failed and counts no more: Zero")
     assert done.stderr.count("\n") == 1
     assert [page.errors for page in read_all(pages)] == [("hook_failed",)]
+
+
+def test_a_formula_that_raises_costs_its_operator_not_the_process(
+    hook: Path, pages: Path
+) -> None:
+    """The page says so; what has a figure is counted on."""
+    with (hook / "matrices.py").open("a") as source:
+        source.write(
+            "\n\n@formula('aten::mm')\ndef broken(args, _):\n"
+            "    return matrix_product(args, _) // (args[0].shape[0] != 3)\n"
+        )
+
+    done = run(hook, PROGRAM, FLOPGUARD_DIR=str(pages))
+
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+    (page,) = read_all(pages)
+    assert page.errors == ("formula_failed",)
+    assert page.done["forward"]["fp32"] == 0
+    assert page.done["backward"]["fp32"] == 4 * STEPS
 
 
 def test_a_torch_unlike_all_known_ones_is_flagged(hook: Path, pages: Path) -> None:

@@ -3,8 +3,10 @@
 Python imports this file at start-up because its folder is first on PYTHONPATH.
 """
 
-import importlib.machinery
-import importlib.util
+# What `importlib.util` takes its functions from, loaded in every Python: that module
+# itself imports half of the standard library in some, milliseconds for every process.
+import _frozen_importlib
+import _frozen_importlib_external
 import os
 import sys
 
@@ -17,14 +19,14 @@ def _start_hook() -> None:
         return
     folder = os.path.dirname(_HERE)
     # By path: the folder may have any name, and nothing beside it must be importable.
-    spec = importlib.util.spec_from_file_location(
+    spec = _frozen_importlib_external.spec_from_file_location(
         "flopguard_hook",
         os.path.join(folder, "__init__.py"),
         submodule_search_locations=[folder],
     )
     if spec is None or spec.loader is None:
         return
-    package = importlib.util.module_from_spec(spec)
+    package = _frozen_importlib.module_from_spec(spec)
     sys.modules["flopguard_hook"] = package
     spec.loader.exec_module(package)
 
@@ -36,10 +38,11 @@ def _start_hook() -> None:
 def _start_hidden() -> None:
     """Run the next `sitecustomize` on the path, as Python would have without us."""
     elsewhere = [p for p in sys.path if os.path.abspath(p or ".") != _HERE]
-    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", elsewhere)
+    finder = _frozen_importlib_external.PathFinder
+    spec = finder.find_spec("sitecustomize", elsewhere)
     if spec is None or spec.loader is None:
         return
-    module = importlib.util.module_from_spec(spec)
+    module = _frozen_importlib.module_from_spec(spec)
     sys.modules["sitecustomize"] = module
     spec.loader.exec_module(module)
 

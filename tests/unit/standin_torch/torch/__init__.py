@@ -18,14 +18,36 @@ _stack: "list[Any]" = []
 _grad = [True]
 
 
+class dtype:  # noqa: N801 # torch's name
+    """The one that there is."""
+
+    def __repr__(self) -> str:
+        """Return its full name."""
+        return "torch.float32"
+
+
+class device:  # noqa: N801 # torch's name
+    """Never made: all is on the CPU."""
+
+
+float32 = dtype()
+strided = object()
+
+
 class Tensor:
     """Something with a shape."""
 
-    dtype = "torch.float32"
-    is_meta = is_cuda = is_nested = False
+    dtype = float32
+    layout = strided
+    is_meta = is_cuda = is_nested = requires_grad = False
 
     def __init__(self, *shape: int) -> None:
         self.shape = shape
+        self.ndim = len(shape)
+
+    def get_device(self) -> int:
+        """Return the number of the CPU."""
+        return -1
 
 
 class TorchDispatchMode:
@@ -37,7 +59,11 @@ class TorchDispatchMode:
 
     def __exit__(self, *_: object) -> None:
         """Pop it."""
-        _stack.remove(self)
+        assert _pop_mode() is self  # as torch does
+
+
+def _pop_mode() -> Any:
+    return _stack.pop()
 
 
 class _Operator:
@@ -59,6 +85,8 @@ mm = _Operator()
 class Module:
     """A module without parameters."""
 
+    training = True
+
     def __call__(self, *args: Any) -> Any:
         """Run the forward."""
         return self.forward(*args)
@@ -66,6 +94,10 @@ class Module:
     def forward(self, *args: Any) -> Any:
         """Multiply two operands."""
         return mm(*args)
+
+    def modules(self) -> "list[Any]":
+        """Return the module, which has no others in it."""
+        return [self]
 
     def parameters(self) -> "list[Any]":
         """Return none."""
@@ -87,6 +119,13 @@ def is_grad_enabled() -> bool:
     return _grad[-1]
 
 
+def _no(*_: Any) -> bool:
+    return False
+
+
+is_inference_mode_enabled = is_autocast_enabled = is_autocast_cpu_enabled = _no
+
+
 def _module(name: str, **members: Any) -> ModuleType:
     made = ModuleType("torch." + name)
     vars(made).update(members)
@@ -97,24 +136,46 @@ def _module(name: str, **members: Any) -> ModuleType:
 
 
 def _register(_hook: Callable[..., None]) -> None:
-    """Take an optimizer hook that is never called."""
+    """Take a hook that is never called."""
 
 
+_SWITCHES = (
+    "_get_cublas_allow_tf32",
+    "_get_flash_sdp_enabled",
+    "_get_mem_efficient_sdp_enabled",
+    "_get_math_sdp_enabled",
+    "_get_cudnn_sdp_enabled",
+)
 _module(
     "_C",
+    **dict.fromkeys(_SWITCHES, _no),
     _dynamo=SimpleNamespace(eval_frame=object()),
+    _functorch=object(),
+    _TorchDispatchModeKey=object(),
     _len_torch_dispatch_stack=lambda: len(_stack),
     _get_dispatch_stack_at=lambda i: _stack[i],
     _get_tracing_state=lambda: None,
 )
 _module("_guards", TracingContext=SimpleNamespace(try_get=lambda: None))
-_module("compiler", is_compiling=lambda: False)
-_module("cuda", is_initialized=lambda: False)
-_module("nn", Module=Module)
+_module("compiler", is_compiling=_no)
+_module("cuda", is_initialized=_no)
+_module("version", cuda=None)
+_module("nn", Module=Module, Parameter=type("Parameter", (Tensor,), {}))
+_module("nn.modules")
+_module(
+    "nn.modules.module",
+    register_module_module_registration_hook=_register,
+    register_module_parameter_registration_hook=_register,
+)
 _module("autograd", _engine_run_backward=_run_backward)
 _module("autograd.graph", _engine_run_backward=_run_backward)
 _module("utils")
-_module("utils._python_dispatch", TorchDispatchMode=TorchDispatchMode)
+_module(
+    "utils._python_dispatch",
+    TorchDispatchMode=TorchDispatchMode,
+    _pop_mode=_pop_mode,
+    _push_mode=_stack.append,
+)
 _module("optim")
 _module(
     "optim.optimizer",
