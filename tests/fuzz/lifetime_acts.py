@@ -77,7 +77,7 @@ def graphs_die(stage: Stage) -> None:
     gc.enable()
 
 
-@act()
+@act(steady=False)
 def exceptions_die(stage: Stage) -> None:
     """What an exception holds dies with the exception."""
     gc.disable()

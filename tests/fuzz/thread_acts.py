@@ -97,7 +97,7 @@ def shared_model(stage: Stage) -> None:
     stage.train(most=2)
 
 
-@act()
+@act(steady=False)
 def raising_thread(stage: Stage) -> None:
     """Let a thread die of an exception in a model; its hook is told."""
     told: list[str] = []
