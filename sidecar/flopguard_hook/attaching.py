@@ -8,6 +8,7 @@ Each entry below first lets torch.compile pass: what it traces is not run.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import sys
@@ -25,7 +26,7 @@ from flopguard_hook.metering import Metering
 from flopguard_hook.noting import note_facts
 from flopguard_hook.session import Session
 from flopguard_hook.steps import Steps
-from flopguard_hook.threads import INSIDE
+from flopguard_hook.threads import INSIDE, OUTSIDE
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
 REPLAY_VARIABLE = "FLOPGUARD_REPLAY"
 
 _is_compiling = torch.compiler.is_compiling
+_function_modes = getattr(torch._C, "_len_torch_function_stack", lambda: 0)
+_no_function_mode = contextlib.nullcontext()
+
+
+def _unseen() -> Any:
+    """Return a context in which no function mode of the user's sees a read."""
+    return torch._C.DisableTorchFunction() if _function_modes() else _no_function_mode
 
 
 def attach(folder: str) -> Session:
@@ -48,6 +56,7 @@ def attach(folder: str) -> Session:
         _attach_engine(session, metering)
         _attach_optimizers(session, metering)
         _attach_threads(session, metering)
+        _attach_inference(session, metering)
         os.register_at_fork(after_in_child=metering.start_anew)
         os.register_at_fork(after_in_child=session.start_anew)
         atexit.register(session.close)
@@ -74,14 +83,17 @@ def _attach_modules(session: Session, metering: Metering) -> None:
 
     def entered(thread: Thread, module: Any, args: Any, kwargs: Any) -> Any:
         try:
-            return metering.enter_call(thread, module, args, kwargs)
+            # What the hook reads of tensors is nothing to the user's function modes.
+            with _unseen():
+                return metering.enter_call(thread, module, args, kwargs)
         except BaseException as error:
             _give_up(session, metering, thread, error)
             return None
 
     def left(thread: Thread, window: Any, *, failed: bool) -> None:
         try:
-            metering.leave_call(thread, window, failed=failed)
+            with _unseen():
+                metering.leave_call(thread, window, failed=failed)
         except BaseException as error:
             _give_up(session, metering, thread, error)
 
@@ -121,7 +133,8 @@ def _attach_engine(session: Session, metering: Metering) -> None:
 
     def entered(thread: Thread, args: Any, kwargs: Any) -> Any:
         try:
-            return metering.enter_engine(thread, args, kwargs)
+            with _unseen():
+                return metering.enter_engine(thread, args, kwargs)
         except BaseException as error:
             _give_up(session, metering, thread, error)
             return None
@@ -181,6 +194,40 @@ def _attach_optimizers(session: Session, metering: Metering) -> None:
 
     torch_optimizers.register_optimizer_step_pre_hook(entered)
     torch_optimizers.register_optimizer_step_post_hook(left)
+
+
+def _attach_inference(session: Session, metering: Metering) -> None:
+    """End what is measured between windows where inference mode begins and ends.
+
+    Its guard puts the thread's dispatch keys back as they were: a meter that came onto
+    the stack, or left it, in between would be dead, or called while it is not there.
+    """
+    guard: Any = torch.inference_mode
+    enter, leave = guard.__enter__, guard.__exit__
+    threads = metering.threads
+
+    def switch(kind: str, original: Any, *args: Any) -> Any:
+        thread = threads.current
+        if not session.armed or thread.state != OUTSIDE or _is_compiling():
+            return original(*args)
+        try:
+            metering.glue.leave(thread)
+        except BaseException as error:
+            _give_up(session, metering, thread, error)
+        try:
+            return original(*args)
+        finally:
+            metering.enter_guard(thread, kind)
+
+    @functools.wraps(enter)
+    def entering(self: Any) -> Any:
+        return switch("enter", enter, self)
+
+    @functools.wraps(leave)
+    def leaving(self: Any, *exception: Any) -> Any:
+        return switch("exit", leave, self, *exception)
+
+    guard.__enter__, guard.__exit__ = entering, leaving
 
 
 def _is_nested(step: FrameType) -> bool:

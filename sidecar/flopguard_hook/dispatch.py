@@ -23,6 +23,19 @@ from flopguard_hook.windows import Windows
 _MOST_UNKNOWN = 32
 _PASS, _COMPOSITE = "pass", "composite"
 
+_COMPOSITE_KEY = torch._C.DispatchKey.CompositeImplicitAutograd
+_BACKENDS = (
+    "CPU",
+    "CUDA",
+    "MPS",
+    "XPU",
+    "PrivateUse1",
+    "Meta",
+    "CompositeExplicitAutograd",
+    "CompositeExplicitAutogradNonFunctional",
+)
+
+_function_modes = getattr(torch._C, "_len_torch_function_stack", lambda: 0)
 _stack_size = torch._C._len_torch_dispatch_stack
 _stack_at = torch._C._get_dispatch_stack_at
 
@@ -186,9 +199,8 @@ class Meter(TorchDispatchMode):
         if kind is _PASS or self.muted or not self._session.armed:
             return func(*args, **kwargs)
         if kind is _COMPOSITE:
-            with self:
-                out = func.decompose(*args, **kwargs)
-            return func(*args, **kwargs) if out is NotImplemented else out
+            with self:  # the kernel that would run anyway, not one written in Python
+                return func._op_dk(_COMPOSITE_KEY, *args, **kwargs)
         if isinstance(kind, Unknown):
             kind.calls += 1
             return func(*args, **kwargs)
@@ -204,7 +216,11 @@ class Meter(TorchDispatchMode):
         try:
             if _another_below():
                 return ()
-            price = self._operators.price(func, kind, args, kwargs)
+            if _function_modes():
+                with torch._C.DisableTorchFunction():
+                    price = self._operators.price(func, kind, args, kwargs)
+            else:
+                price = self._operators.price(func, kind, args, kwargs)
             if price is None:
                 return ()
             numeric_format, flops, masked = price
@@ -326,10 +342,12 @@ def _name(func: Any) -> str:
 
 
 def _is_composite(name: str) -> bool:
-    """Say whether an operator is made of others."""
+    """Say whether an operator is made of others and has no kernel of its own."""
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
     try:
-        key = "CompositeImplicitAutograd"
-        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(name, key))
+        return bool(has_kernel(name, "CompositeImplicitAutograd")) and not any(
+            has_kernel(name, key) for key in _BACKENDS
+        )
     except RuntimeError:  # one of TorchScript's, which torch does not dispatch
         return False
 

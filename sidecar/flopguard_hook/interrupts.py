@@ -13,9 +13,25 @@ from typing import TYPE_CHECKING, Any, Iterator
 if TYPE_CHECKING:
     from types import TracebackType
 
+# Where the exceptions are at home that the hook's own code may meet.
+_HOMES_OF_OURS = {
+    "builtins",
+    "flopguard_hook",
+    "json",
+    "struct",
+    "torch",
+}
+
 
 def raise_users(error: BaseException) -> None:
-    """Raise an error again if a signal handler raised it; otherwise do nothing."""
+    """Raise an error again if it is the user's; otherwise do nothing.
+
+    It is if a signal handler raised it, or if its class is one that the hook cannot
+    have raised: other threads may throw exceptions into this one.
+    """
+    home = type(error).__module__.split(".", maxsplit=1)[0]
+    if home not in _HOMES_OF_OURS:
+        raise error
     handlers = set(_codes_of_handlers())
     if any(code in handlers for code in _codes_of_traceback(error.__traceback__)):
         raise error

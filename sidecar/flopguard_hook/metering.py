@@ -301,6 +301,12 @@ class Metering:
         if thread.glue is None and thread.state == OUTSIDE:
             self.glue.enter(thread, site("thread", sys._getframe(2), _CALLERS))
 
+    def enter_guard(self, thread: Thread, kind: str) -> None:
+        """Go on between windows after inference mode began or ended."""
+        if self.session.armed:
+            caller = sys._getframe(3)
+            self.glue.enter(thread, site(kind, caller, _CALLERS_OF_TORCH))
+
     def forget_interrupted(self, thread: Thread) -> None:
         """Start the thread anew: something cut a window off."""
         if meter_on_stack() is thread.meter:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from torch.nn.modules import module as torch_modules
+from torch.utils.hooks import RemovableHandle
 
 from flopguard_hook.purpose import of_frames
 from flopguard_hook.replay import Owner
@@ -67,6 +69,20 @@ class Roots:
         ):
             register(self._registered)
 
+        # Every hook that is added, to whatever, takes the next number of a handle.
+        remove = RemovableHandle.remove
+
+        @functools.wraps(remove)
+        def removed(handle: Any) -> None:
+            remove(handle)
+            self._epoch += 1
+
+        setattr(RemovableHandle, "remove", removed)  # noqa: B010 # not a method to mypy
+
+    def epoch(self) -> int:
+        """Return a number that rises whenever roots may have changed."""
+        return self._epoch + int(RemovableHandle.next_id)
+
     def _registered(self, module: Any, _name: str, _part: Any) -> None:
         # Many a forward slices a list of layers, which registers them in a new list.
         if id(module) in self._parts:
@@ -94,9 +110,10 @@ class Roots:
     def state(self, root: Root, module: Any) -> ModuleState:
         """Return what a root is made of, looked at anew if anything was registered."""
         state = root.state
-        if state is None or state.epoch != self._epoch:
+        epoch = self.epoch()
+        if state is None or state.epoch != epoch:
             before = None if state is None else state.structure
-            state = root.state = ModuleState(module, self._epoch)
+            state = root.state = ModuleState(module, epoch)
             if len(self._parts) > _MOST_PARTS:
                 self._parts.clear()
                 self._epoch += 1

@@ -8,6 +8,7 @@ lengths of caches), which may differ within a family.
 from __future__ import annotations
 
 import weakref
+from operator import itemgetter
 from types import FunctionType
 from typing import Any, Iterable, Mapping, NoReturn
 
@@ -19,6 +20,14 @@ _Tensor = torch.Tensor
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 _LITERALS = frozenset({bool, type(None), str, bytes, torch.dtype, torch.device})
 _MOST_ITEMS = 4096
+_DECIDING = frozenset({bool, int, str, type(None)})
+_MOST_VALUES = 8
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
 _DEEPEST = 6
 _PACKED = (
     "cu_seq",
@@ -180,30 +189,30 @@ class ModuleState:
 
     Everything is held weakly: the hook keeps no module and no parameter alive.
 
+    Attributes:
+        epoch: When it was looked at: rises as modules, parameters and hooks come and
+            go.
+        structure: Of modules, hooks and parameters.
+
     Args:
         root: The module.
-        epoch: When it was looked at: rises as modules and parameters are registered.
+        epoch: See there.
     """
 
     def __init__(self, root: Any, epoch: int) -> None:
         self.epoch = epoch
-        self._trainings = []
+        self._watched = []
         self._tuners = []
-        self._checkpointed = []
         structure: list[Any] = []
         for module in root.modules():
-            reference = weakref.ref(module)
-            if type(module).__module__ not in _HEEDLESS:
-                self._trainings.append(reference)
-            if hasattr(type(module), "merged_adapters") or (
-                "merged_adapters" in vars(module)
-            ):
-                self._tuners.append(reference)
-            if "gradient_checkpointing" in vars(module) or hasattr(
-                type(module), "gradient_checkpointing"
-            ):
-                self._checkpointed.append(reference)
-            structure.append(type(module))
+            held = vars(module)
+            kind = type(module)
+            structure += (kind, *(len(held.get(name) or ()) for name in _HOOKS))
+            structure.append(id(held["forward"]) if "forward" in held else 0)
+            if kind.__module__ not in _HEEDLESS:
+                self._watched.append(Watched(module))
+            if hasattr(kind, "merged_adapters") or "merged_adapters" in held:
+                self._tuners.append(weakref.ref(module))
         self._parameters = [weakref.ref(p) for p in root.parameters()]
         shapes = [(tuple(p.shape), p.dtype) for p in root.parameters()]
         self.structure = hash((tuple(structure), tuple(shapes)))
@@ -216,24 +225,14 @@ class ModuleState:
         Args:
             grad: Whether the pattern of trainable parameters matters.
         """
-        training = bytes(
-            [2 if (m := r()) is None else m.training for r in self._trainings]
-        )
-        checkpointed: Any = None
+        attributes = tuple([watched.now() for watched in self._watched])
         pattern = b""
         if grad:
             pattern = bytes(
                 [2 if (p := r()) is None else p.requires_grad for r in self._parameters]
             )
-            if self._checkpointed:
-                checkpointed = tuple(
-                    [
-                        bool(getattr(r(), "gradient_checkpointing", 0))
-                        for r in self._checkpointed
-                    ]
-                )
         adapters = self._of_adapters() if self._tuners else ()
-        return training, pattern, checkpointed, adapters
+        return attributes, pattern, adapters
 
     def _of_adapters(self) -> tuple[Any, ...]:
         found: list[Any] = []
@@ -253,3 +252,49 @@ class ModuleState:
                 tuple(x) if type(x) is list else x for x in self._adapters
             )
         return self._adapters_token
+
+
+class Watched:
+    """The plain attributes of one module, which may decide what its forward does.
+
+    One that has had many values is a counter and decides nothing: it is let go.
+    """
+
+    __slots__ = ("_changes", "_get", "_held", "_names", "_size", "_values")
+
+    def __init__(self, module: Any) -> None:
+        self._held = weakref.ref(module)
+        self._changes: dict[str, int] = {}
+        self._look(vars(module))
+
+    def _look(self, held: "dict[str, Any]") -> None:
+        self._size = len(held)
+        self._names = tuple(
+            name
+            for name, value in held.items()
+            if type(value) in _DECIDING and self._changes.get(name, 0) < _MOST_VALUES
+        )
+        # Two names at least, so that it returns a tuple.
+        self._get = itemgetter("training", "training", *self._names)
+        self._values = self._get(held)
+
+    def now(self) -> Any:
+        """Return the values, the same object for as long as they are the same."""
+        module = self._held()
+        if module is None:
+            return None
+        held = module.__dict__
+        if len(held) != self._size:
+            self._look(held)
+            return self._values
+        try:
+            values = self._get(held)
+        except KeyError:  # one was renamed
+            self._look(held)
+            return self._values
+        if values != self._values:
+            for name, old, new in zip(self._names, self._values[2:], values[2:]):
+                if old != new and name != "training":
+                    self._changes[name] = self._changes.get(name, 0) + 1
+            self._look(held)
+        return self._values
