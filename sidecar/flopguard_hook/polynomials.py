@@ -11,13 +11,16 @@ lie one eighth of the range beyond what was measured.
 import itertools
 import math
 from fractions import Fraction
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 DIMENSION, LITERAL, CACHE = "d", "i", "c"
 
 Sizes = Tuple[int, ...]
 Charges = Tuple[Tuple[int, int], ...]  # (cell, FLOPs), by cell
 Exponents = Tuple[int, ...]
+Term = Tuple[Tuple[int, int], ...]  # (index of a size, power)
+# Of each cell, the terms that it has and their coefficients.
+Solution = Tuple[Tuple[int, Tuple[Tuple[Term, Fraction], ...]], ...]
 
 _CONFIRMING = 3
 _MOST_VARIABLES = 4
@@ -46,42 +49,71 @@ class Relation(NamedTuple):
         return sizes[self.size] == self.factor * base + self.offset
 
 
+class Range(NamedTuple):
+    """Which values of a size have been interpolated between.
+
+    Attributes:
+        lowest: The smallest; minus infinity where the size does not matter.
+        highest: The largest, likewise.
+        step: What all measured values lie apart, or a divisor of it: between them the
+            cost may have steps, as where lengths are padded to a multiple of 8.
+        only: If not empty, just these: too few to confirm a polynomial in this size.
+    """
+
+    lowest: float
+    highest: float
+    step: int
+    only: "FrozenSet[int]"
+
+    def holds(self, size: int) -> bool:
+        """Say whether a size is in it."""
+        if self.only:
+            return size in self.only
+        if not self.lowest <= size <= self.highest:
+            return False
+        return self.step <= 1 or (size - int(self.lowest)) % self.step == 0
+
+
 class Polynomial(NamedTuple):
     """A figure for every vector of sizes in a box.
 
     Attributes:
         relations: What must hold for the others to determine the figure.
-        terms: Exponents of each term, for all sizes.
-        coefficients: Of each cell: one per term.
-        lowest: Smallest value of each size; None where it does not matter.
-        highest: Largest value, likewise.
+        solutions: Polynomials that all points lie on. Mostly there is one; of several,
+            there is a figure where they agree.
+        ranges: Of each size.
     """
 
     relations: Tuple[Relation, ...]
-    terms: Tuple[Tuple[Tuple[int, int], ...], ...]
-    coefficients: Tuple[Tuple[int, Tuple[Fraction, ...]], ...]
-    lowest: Tuple[float, ...]
-    highest: Tuple[float, ...]
+    solutions: Tuple[Solution, ...]
+    ranges: Tuple[Range, ...]
 
     def at(self, sizes: Sizes) -> "Charges | None":
         """Return the charges for these sizes; None where it cannot be relied on."""
-        for low, size, high in zip(self.lowest, sizes, self.highest):
-            if not low <= size <= high:
-                return None
+        if not all(known.holds(size) for known, size in zip(self.ranges, sizes)):
+            return None
         if not all(relation.holds(sizes) for relation in self.relations):
             return None
-        values = [_product(sizes, term) for term in self.terms]
-        charges = []
-        for cell, coefficients in self.coefficients:
-            total = sum(c * v for c, v in zip(coefficients, values))
-            if total < 0 or Fraction(total).denominator != 1:
-                return None
-            if total:
-                charges.append((cell, int(total)))
-        return tuple(charges)
+        found = {_evaluated(solution, sizes) for solution in self.solutions}
+        return found.pop() if len(found) == 1 else None
+
+    def is_confirmed_by(self, later: "Polynomial | None") -> bool:
+        """Say whether it still holds after more points: what it said was right."""
+        return later is not None and set(later.solutions) <= set(self.solutions)
 
 
-def _product(sizes: Sizes, term: "Tuple[Tuple[int, int], ...]") -> int:
+def _evaluated(solution: Solution, sizes: Sizes) -> "Charges | None":
+    charges = []
+    for cell, terms in solution:
+        total = sum(coefficient * _product(sizes, term) for term, coefficient in terms)
+        if total < 0 or Fraction(total).denominator != 1:
+            return None
+        if total:
+            charges.append((cell, int(total)))
+    return tuple(charges)
+
+
+def _product(sizes: Sizes, term: Term) -> int:
     return math.prod(sizes[index] ** power for index, power in term)
 
 
@@ -96,23 +128,68 @@ def fit(points: "Mapping[Sizes, Charges]", kinds: str) -> "Polynomial | None":
     relations, free = _relations(vectors)
     if not free or len(free) > _MOST_VARIABLES:
         return None
+    solutions = _solutions(points, free)
+    if not solutions:
+        return None
+    growing = _growing(relations, kinds)
+    ranges = [
+        _range(
+            set(values), _degree(solutions, size), kinds[size], grows=size in growing
+        )
+        for size, values in enumerate(zip(*vectors))
+    ]
+    return Polynomial(tuple(relations), tuple(solutions), tuple(ranges))
+
+
+def _solutions(
+    points: "Mapping[Sizes, Charges]", free: "List[int]"
+) -> "List[Solution]":
+    """Return the simplest polynomial that all points lie on, and its rivals.
+
+    Rivals are no special cases of it and lie on all points too, as where batches were
+    chosen to hold equally many tokens: what only one of them says is not proven.
+    """
+    vectors = list(points)
     cells = sorted({cell for charges in points.values() for cell, _ in charges})
     wanted = [[dict(points[v]).get(cell, 0) for cell in cells] for v in vectors]
-    for subset, exponents in _hypotheses(free, len(vectors) - _CONFIRMING):
-        terms = tuple(
+    found: Dict[Solution, Set[Term]] = {}
+    for subset, exponents in _hypotheses(free, len(vectors) - 1):
+        if not found and len(exponents) > len(vectors) - _CONFIRMING:
+            break
+        terms = [
             tuple((index, power) for index, power in zip(subset, powers) if power)
             for powers in exponents
-        )
+        ]
+        if any(used <= set(terms) for used in found.values()):
+            continue
         matrix = [[_product(v, term) for term in terms] for v in vectors]
         if not _solve(matrix, wanted, modulo=_PRIME):
             continue
-        solution = _solve(matrix, wanted, modulo=0)
-        if solution:
-            growing = _growing(relations, kinds)
-            lowest, highest = _box(vectors, kinds, subset, growing)
-            coefficients = tuple(zip(cells, (tuple(row) for row in zip(*solution))))
-            return Polynomial(tuple(relations), terms, coefficients, lowest, highest)
-    return None
+        solved = _solve(matrix, wanted, modulo=0)
+        if solved:
+            solution = _solution(cells, terms, solved)
+            found[solution] = {term for _, held in solution for term, _ in held}
+    return list(found)
+
+
+def _solution(
+    cells: "List[int]", terms: "List[Term]", solved: "List[List[Fraction]]"
+) -> Solution:
+    """Return coefficients, terms x cells, by cell and without those that are zero."""
+    return tuple(
+        (cell, tuple((term, row[i]) for term, row in zip(terms, solved) if row[i]))
+        for i, cell in enumerate(cells)
+    )
+
+
+def _degree(solutions: "List[Solution]", size: int) -> int:
+    powers = [
+        dict(term).get(size, 0)
+        for solution in solutions
+        for _, terms in solution
+        for term, _ in terms
+    ]
+    return max(powers, default=0)
 
 
 def _relations(vectors: "List[Sizes]") -> "Tuple[List[Relation], List[int]]":
@@ -188,20 +265,16 @@ def _growing(relations: "List[Relation]", kinds: str) -> "Set[int]":
     return {i for i in range(len(kinds)) if heads.get(i, i) in caches}
 
 
-def _box(
-    vectors: "List[Sizes]", kinds: str, used: "Sequence[int]", growing: "Set[int]"
-) -> "Tuple[Tuple[float, ...], Tuple[float, ...]]":
-    lowest: List[float] = []
-    highest: List[float] = []
-    for size, values in enumerate(zip(*vectors)):
-        low, high = min(values), max(values)
-        if kinds[size] == LITERAL and size not in used and low != high:
-            low, high = -math.inf, math.inf  # proven not to matter
-        elif size in growing:
-            high += (high - low) // 8
-        lowest.append(low)
-        highest.append(high)
-    return tuple(lowest), tuple(highest)
+def _range(values: "Set[int]", degree: int, kind: str, *, grows: bool) -> Range:
+    low, high = min(values), max(values)
+    if kind == LITERAL and not degree and len(values) > _CONFIRMING:
+        return Range(-math.inf, math.inf, 1, frozenset())  # proven not to matter
+    # Any values lie on a polynomial of a degree one below their number.
+    only = frozenset(values if len(values) < degree + 2 else ())
+    step = math.gcd(*(value - low for value in values))
+    if grows:
+        high += (high - low) // 8
+    return Range(low, high, step, only)
 
 
 def _solve(

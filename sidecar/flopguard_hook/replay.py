@@ -62,6 +62,7 @@ class Family:
         figures: What each signature costs.
         polynomial: Proven for all of them; None if not (yet).
         replayed: Replays since the last measurement that confirmed one.
+        was_replayed: Whether there was any replay at all.
         calls: Windows so far.
         about: For the shell: what it knows about the family.
     """
@@ -77,6 +78,7 @@ class Family:
         "owner",
         "polynomial",
         "replayed",
+        "was_replayed",
     )
 
     def __init__(self, owner: Owner, kinds: str, about: Any) -> None:
@@ -85,6 +87,7 @@ class Family:
         self.figures: Dict[Sizes, Figure] = {}
         self.polynomial: "Polynomial | None" = None
         self.replayed = 0
+        self.was_replayed = False
         self.calls = 0
         self.about = about
         self._points: Dict[Sizes, Charges] = {}
@@ -102,12 +105,13 @@ class Family:
             for old in list(self._points)[1:-1:2]:
                 del self._points[old]
         self._points[sizes] = charges
-        had = self.polynomial is not None
-        if not had and len(self._points) < self._next_fit:
+        had = self.polynomial
+        if had is None and len(self._points) < self._next_fit:
             return
         self.polynomial = self._fitted()
         if self.polynomial is None:
             self._next_fit = len(self._points) * 5 // 4 + 1
+        if had is not None and not had.is_confirmed_by(self.polynomial):
             for figure in self.figures.values():
                 figure.withdraw_prediction()
 
@@ -242,6 +246,7 @@ class Replay:
         if family.calls % REMEASURED_EVERY == 0:
             return False
         family.replayed += 1
+        family.was_replayed = True
         self.replayed += 1
         return True
 
@@ -254,7 +259,7 @@ class Replay:
         if same:
             family.replayed = 0 if expected is not None else family.replayed
             return None
-        if expected is None or not family.replayed:
+        if expected is None or not family.was_replayed:
             if family.disagreed():
                 family.owner.off = "its cost differs from call to call"
             return None
