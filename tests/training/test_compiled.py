@@ -39,7 +39,7 @@ def run(cache: Path, *arguments: str, program: Path = PROGRAM) -> Lines:
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
-    assert "flopguard" not in done.stderr
+    assert "flopguard:" not in done.stderr
     printed = [json.loads(line) for line in done.stdout.splitlines()]
     return {line.pop("name"): line for line in printed}
 
