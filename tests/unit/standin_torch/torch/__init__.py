@@ -85,7 +85,8 @@ mm = _Operator()
 class Module:
     """A module without parameters."""
 
-    training = True
+    def __init__(self) -> None:
+        self.training = True
 
     def __call__(self, *args: Any) -> Any:
         """Run the forward."""
@@ -112,6 +113,25 @@ def _run_backward(*_: Any) -> None:
     _grad.append(False)
     mm(Tensor(1, 2), Tensor(2, 1))
     _grad.pop()
+
+
+class inference_mode:  # noqa: N801 # torch's name
+    """A guard that guards nothing."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+
+
+class RemovableHandle:
+    """A hook on a module, of which there is none."""
+
+    next_id = 0
+
+    def remove(self) -> None:
+        """Remove it."""
 
 
 def is_grad_enabled() -> bool:
@@ -152,6 +172,7 @@ _module(
     _dynamo=SimpleNamespace(eval_frame=object()),
     _functorch=object(),
     _TorchDispatchModeKey=object(),
+    DispatchKey=SimpleNamespace(CompositeImplicitAutograd=object()),
     _len_torch_dispatch_stack=lambda: len(_stack),
     _get_dispatch_stack_at=lambda i: _stack[i],
     _get_tracing_state=lambda: None,
@@ -170,6 +191,7 @@ _module(
 _module("autograd", _engine_run_backward=_run_backward)
 _module("autograd.graph", _engine_run_backward=_run_backward)
 _module("utils")
+_module("utils.hooks", RemovableHandle=RemovableHandle)
 _module(
     "utils._python_dispatch",
     TorchDispatchMode=TorchDispatchMode,
