@@ -176,7 +176,8 @@ def _attach_optimizers(session: Session, metering: Metering) -> None:
             return
         thread = threads.current
         try:
-            charges = steps.charges(optimizer, thread.trained)
+            with _unseen():
+                charges = steps.charges(optimizer, thread.trained)
             begun[id(optimizer)] = charges
             nested = len(begun) > 1 and _is_nested(sys._getframe(1))
             metering.enter_step(thread, optimizer, charges, nested=nested)
