@@ -35,6 +35,7 @@ _BACKENDS = (
     "CompositeExplicitAutogradNonFunctional",
 )
 
+_transforms = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
 _function_modes = getattr(torch._C, "_len_torch_function_stack", lambda: 0)
 _stack_size = torch._C._len_torch_dispatch_stack
 _stack_at = torch._C._get_dispatch_stack_at
@@ -307,15 +308,17 @@ def meter_on_stack() -> Meter | None:
     return None
 
 
-def stack_is_empty() -> bool:
-    """Say whether no mode of anybody's is active."""
-    return not _stack_size()
+def is_plain() -> bool:
+    """Say whether operators run as they are called: no mode, trace or transform."""
+    return (
+        not _stack_size()
+        and torch._C._get_tracing_state() is None
+        and _transforms() is None
+    )
 
 
 def is_traced() -> bool:
-    """Say whether what runs is only recorded: fake tensors, jit.trace, make_fx."""
-    if torch._C._get_tracing_state() is not None:
-        return True
+    """Say whether what runs is only recorded, on tensors without data."""
     if _stack_size() and any(
         torch._C._get_dispatch_mode(key) is not None for key in _TRACING
     ):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from flopguard_hook.batches import batch_of
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.places import place, site
@@ -116,12 +118,18 @@ class Keys:
                 structure.append(feed)
             else:
                 return None
-        for tensor in args[0]:
-            structure += (tensor.dtype, tensor.ndim)
+        for output, gradient in zip(args[0], args[1]):
+            # Pipelines give edges of the graph, which have no shape, and gradients.
+            tensor = output if isinstance(output, torch.Tensor) else gradient
+            if tensor is None:
+                return None
+            structure += (type(output), tensor.dtype, tensor.ndim)
             sizes += tensor.shape
             kinds.append(DIMENSION * tensor.ndim)
-        for tensor in args[_INPUTS_AT] if len(args) > _INPUTS_AT else ():
-            structure.append(id(tensor) if tensor.is_leaf else tuple(tensor.shape))
+        for wanted in args[_INPUTS_AT] if len(args) > _INPUTS_AT else ():
+            if not isinstance(wanted, torch.Tensor):
+                return None
+            structure.append(id(wanted) if wanted.is_leaf else tuple(wanted.shape))
         caller = site("", frame, _CALLERS_OF_ENGINE)
         key = (caller, ambient(), tuple(structure))
         family = self._replay.family(key)

@@ -16,11 +16,12 @@ from flopguard_hook.auditing import Audit, audit
 from flopguard_hook.dispatch import (
     Meter,
     Operators,
+    is_plain,
     is_traced,
     meter_on_stack,
-    stack_is_empty,
 )
 from flopguard_hook.glue import Glue
+from flopguard_hook.interrupts import raise_users
 from flopguard_hook.keys import Keys
 from flopguard_hook.page import CELLS
 from flopguard_hook.places import site
@@ -29,6 +30,8 @@ from flopguard_hook.roots import Roots
 from flopguard_hook.threads import INSIDE, MEASURED, OUTSIDE, Thread, Threads
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from flopguard_hook.describing import Describer
     from flopguard_hook.roots import Root
     from flopguard_hook.session import Charges, Session
@@ -40,7 +43,6 @@ _CALLERS = 3
 _CALLERS_OF_TORCH = 5  # some of them are torch's
 
 _engine_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
-_functorch = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
 
 
 def engine_is_running() -> bool:
@@ -130,7 +132,7 @@ class Metering:
         grad = torch.is_grad_enabled()
         self.glue.leave(thread)
         figure = None
-        if stack_is_empty() and _functorch() is None:
+        if is_plain():
             frame = sys._getframe(3)
             figure = self._keys.of_call(root, module, (args, kwargs), frame, grad=grad)
         thread.meter.windows.call_entered(grad=grad)
@@ -190,9 +192,9 @@ class Metering:
         figure = None
         if thread.state == OUTSIDE:
             self.glue.leave(thread)
-            if stack_is_empty() and _functorch() is None:
+            if is_plain():
                 frame = sys._getframe(3)
-                figure = self._keys.of_backward(thread, args, kwargs, frame)
+                figure = self._of_backward(thread, args, kwargs, frame)
             else:
                 thread.take_pending()
         window = Window(figure, None, self._forks)
@@ -200,6 +202,15 @@ class Metering:
         if self._start(thread, window):
             thread.meter.start(live=not window.charges)
         return window
+
+    def _of_backward(
+        self, thread: Thread, args: Any, kwargs: Any, frame: FrameType
+    ) -> Figure | None:
+        try:
+            return self._keys.of_backward(thread, args, kwargs, frame)
+        except Exception as error:  # outputs unlike tensors are measured every time
+            raise_users(error)
+            return None
 
     def leave_engine(
         self, thread: Thread, window: Window | Nested, *, failed: bool

@@ -204,6 +204,7 @@ class ModuleState:
         self._watched = []
         self._tuners = []
         structure: list[Any] = []
+        configs: set[int] = set()
         for module in root.modules():
             held = vars(module)
             kind = type(module)
@@ -211,9 +212,15 @@ class ModuleState:
             structure.append(id(held["forward"]) if "forward" in held else 0)
             if kind.__module__ not in _HEEDLESS:
                 self._watched.append(Watched(module))
+            config = held.get("config")
+            if config is not None and id(config) not in configs:
+                configs.add(id(config))
+                if type(getattr(config, "__dict__", None)) is dict:
+                    self._watched.append(Watched(config))
             if hasattr(kind, "merged_adapters") or "merged_adapters" in held:
                 self._tuners.append(weakref.ref(module))
         self._parameters = [weakref.ref(p) for p in root.parameters()]
+        self._holders = _some_holders(root)
         shapes = [(tuple(p.shape), p.dtype) for p in root.parameters()]
         self.structure = hash((tuple(structure), tuple(shapes)))
         self._adapters: list[Any] = []
@@ -227,6 +234,8 @@ class ModuleState:
         """
         attributes = tuple([watched.now() for watched in self._watched])
         pattern = b""
+        if not all(holder.holds() for holder in self._holders):
+            _refuse("parameters of another")
         if grad:
             pattern = bytes(
                 [2 if (p := r()) is None else p.requires_grad for r in self._parameters]
@@ -254,8 +263,36 @@ class ModuleState:
         return self._adapters_token
 
 
+class _Holder:
+    """Where a parameter was found: `functional_call` puts another one there."""
+
+    def __init__(self, module: Any, name: str, parameter: Any) -> None:
+        self._module = weakref.ref(module)
+        self._name = name
+        self._parameter = weakref.ref(parameter)
+
+    def holds(self) -> bool:
+        """Say whether it is still there."""
+        module = self._module()
+        if module is None:
+            return True
+        found = module._parameters.get(self._name)
+        return found is None or found is self._parameter()
+
+
+def _some_holders(root: Any) -> list[_Holder]:
+    """Return holders of the first and the last parameters."""
+    holders = [
+        _Holder(module, name, parameter)
+        for module in root.modules()
+        for name, parameter in vars(module)["_parameters"].items()
+        if parameter is not None
+    ]
+    return holders[:2] + holders[-2:]
+
+
 class Watched:
-    """The plain attributes of one module, which may decide what its forward does.
+    """The plain attributes of a module or config, which may decide what a forward does.
 
     One that has had many values is a counter and decides nothing: it is let go.
     """
@@ -275,8 +312,9 @@ class Watched:
             if type(value) in _DECIDING and self._changes.get(name, 0) < _MOST_VALUES
         )
         # Two names at least, so that it returns a tuple.
-        self._get = itemgetter("training", "training", *self._names)
-        self._values = self._get(held)
+        twice = self._names[:1] * 2 or (next(iter(held)),) * 2
+        self._get = itemgetter(*twice, *self._names)
+        self._values = self._get(held) if self._names else ()
 
     def now(self) -> Any:
         """Return the values, the same object for as long as they are the same."""
@@ -286,7 +324,8 @@ class Watched:
         held = module.__dict__
         if len(held) != self._size:
             self._look(held)
-            return self._values
+        if not self._names:
+            return self._size
         try:
             values = self._get(held)
         except KeyError:  # one was renamed
