@@ -48,6 +48,8 @@ def audit(meter: Meter, module: Any, args: Any) -> Audit | None:
     held = vars(module)
     if "in_features" not in held or "out_features" not in held or meter.muted:
         return None
+    if torch._C._get_tracing_state() is not None:
+        return None  # reading a shape would become part of the trace
     if not args or not isinstance(args[0], torch.Tensor) or not args[0].numel():
         return None
     return None if args[0].is_meta else Audit(meter, module, args[0])

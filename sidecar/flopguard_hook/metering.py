@@ -132,13 +132,15 @@ class Metering:
         grad = torch.is_grad_enabled()
         self.glue.leave(thread)
         figure = None
-        if is_plain():
+        plain = is_plain()
+        if plain:
             frame = sys._getframe(3)
             figure = self._keys.of_call(root, module, (args, kwargs), frame, grad=grad)
         thread.meter.windows.call_entered(grad=grad)
         window = Window(figure, root, self._forks)
         if self._start(thread, window):
-            self.roots.look_at(module, args, kwargs)
+            if plain:
+                self.roots.look_at(module, args, kwargs)
             thread.meter.start(live=not window.charges)
         return window
 

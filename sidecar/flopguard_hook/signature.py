@@ -177,6 +177,8 @@ def ambient() -> tuple[Any, ...]:
         torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
         torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
         c._get_cublas_allow_tf32(),
+        c._get_mkldnn_enabled(),
+        c._get_cudnn_enabled(),
         c._get_flash_sdp_enabled(),
         c._get_mem_efficient_sdp_enabled(),
         c._get_math_sdp_enabled(),
