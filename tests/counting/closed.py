@@ -19,6 +19,7 @@ from truth.networks import (
     FORWARD_ONLY,
     Method,
     Network,
+    backward,
     forward,
     preparation,
     step,
@@ -144,7 +145,10 @@ def tensor(_cell: Cell, calls: Calls) -> Flops:
 
 
 def pipeline(_cell: Cell, calls: Calls) -> Flops:
-    """Return one stage's part: a block, and the head where activations come in."""
+    """Return one stage's part: a block, and the head where activations come in.
+
+    The first call only learns shapes, and the gradients of what comes in.
+    """
     sizes = FAMILIES["llama"].sizes.changed(layers=1)
 
     def of(call: Mapping[str, Any]) -> Network:
@@ -152,7 +156,12 @@ def pipeline(_cell: Cell, calls: Calls) -> Flops:
         whole = shapes.gated_decoder(sizes, Call(batch, length))
         return whole if width else replace(whole, after=())
 
-    return _sum(calls, Method(), of)
+    total = _sum(calls[1:], Method(), of)
+    first = of(calls[0])
+    total["forward"] += forward(first)
+    if first.after:
+        total["backward"] += backward(first, replace(FORWARD_ONLY, input_grad=True))
+    return total
 
 
 FORMULAS: dict[str, Callable[[Cell, Calls], Flops]] = {

@@ -158,7 +158,7 @@ def ppo(_journal: Journal, *, updates: int = 2) -> None:
             optimizer.zero_grad()
 
 
-def masked_head(_journal: Journal, *, steps: int = 36) -> None:
+def masked_head(_journal: Journal, *, steps: int = 600) -> None:
     """Give the head only the positions that have a label: what varies is the data."""
     import torch
 

@@ -85,7 +85,9 @@ def deployed(cell: Cell, notes: Path, armed: Armed) -> None:
         process = subprocess.Popen(
             command(cell, notes.resolve()),
             cwd=TESTS,
-            env=environment(armed),
+            env=environment(
+                armed, TORCHINDUCTOR_CACHE_DIR=str(notes.resolve() / "inductor")
+            ),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
