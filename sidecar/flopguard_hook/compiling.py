@@ -37,8 +37,10 @@ def hide_from_dynamo() -> None:
     What an operator calls from within the meter is not compiled either.
     """
     dynamo: Any = torch._C._dynamo.eval_frame
-    if not hasattr(dynamo, "set_code_exec_strategy"):
-        return  # before torch 2.7: dynamo skips frames under a mode by itself
+    if not hasattr(dynamo, "set_code_exec_strategy"):  # before torch 2.7
+        for code in _codes_of_package():
+            dynamo.skip_code(code)
+        return
     action, strategy = dynamo._FrameAction, dynamo._FrameExecStrategy
     frame_only = strategy(action.SKIP, action.DEFAULT)
     for code in _codes_of_package():

@@ -150,7 +150,7 @@ class Wrapper(torch.Tensor):
         return Wrapper(out) if isinstance(out, torch.Tensor) else out
 
 
-@act()
+@act(steady=False)  # it multiplies between windows, once
 def wrappers(stage: Stage) -> None:
     """Multiply tensors that wrap others."""
     for _ in range(stage.dice.randint(1, 3)):

@@ -170,7 +170,7 @@ def parametrize(stage: Stage) -> None:
     stage.train(most=3)
 
 
-@act()
+@act(steady=False)  # it multiplies between windows, once
 def lazy(stage: Stage) -> None:
     """Call modules whose weights are made at the first call."""
     module = nn.Sequential(nn.LazyLinear(3), nn.ReLU(), nn.LazyLinear(2))
