@@ -38,8 +38,9 @@ def hide_from_dynamo() -> None:
     """
     dynamo: Any = torch._C._dynamo.eval_frame
     if not hasattr(dynamo, "set_code_exec_strategy"):  # before torch 2.7
+        skip = getattr(dynamo, "skip_code", lambda _: None)
         for code in _codes_of_package():
-            dynamo.skip_code(code)
+            skip(code)
         return
     action, strategy = dynamo._FrameAction, dynamo._FrameExecStrategy
     frame_only = strategy(action.SKIP, action.DEFAULT)
