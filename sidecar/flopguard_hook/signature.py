@@ -34,6 +34,21 @@ _PACKED = (
     "cu_len",
 )  # sequences packed into one: what counts is on the device
 
+# They choose kernels and numeric formats. Not every torch has all of them.
+_SWITCHES = [
+    getattr(torch._C, name)
+    for name in (
+        "_get_cublas_allow_tf32",
+        "_get_mkldnn_enabled",
+        "_get_cudnn_enabled",
+        "_get_flash_sdp_enabled",
+        "_get_mem_efficient_sdp_enabled",
+        "_get_math_sdp_enabled",
+        "_get_cudnn_sdp_enabled",
+    )
+    if hasattr(torch._C, name)
+]
+
 # Modules of torch itself whose forward does not look at `training`.
 _HEEDLESS = frozenset(
     "torch.nn.modules." + name
@@ -170,19 +185,12 @@ def _refuse(why: str) -> NoReturn:
 
 def ambient() -> tuple[Any, ...]:
     """Return the switches of torch that choose kernels and formats."""
-    c = torch._C
     return (
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
         torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
         torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
-        c._get_cublas_allow_tf32(),
-        c._get_mkldnn_enabled(),
-        c._get_cudnn_enabled(),
-        c._get_flash_sdp_enabled(),
-        c._get_mem_efficient_sdp_enabled(),
-        c._get_math_sdp_enabled(),
-        c._get_cudnn_sdp_enabled(),
+        *[switch() for switch in _SWITCHES],
     )
 
 
@@ -287,7 +295,7 @@ def _some_holders(root: Any) -> list[_Holder]:
     holders = [
         _Holder(module, name, parameter)
         for module in root.modules()
-        for name, parameter in vars(module)["_parameters"].items()
+        for name, parameter in (vars(module).get("_parameters") or {}).items()
         if parameter is not None
     ]
     return holders[:2] + holders[-2:]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fuzz.cases import Verdict, is_fresh, judge
 
+TESTS = Path(__file__).resolve().parents[1]
 _ANSWER_SECONDS = 600.0  # a case runs four children at most, each with a limit
 
 
@@ -31,7 +32,7 @@ class Worker:
     def _start(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "fuzz.serving", str(self._hook)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

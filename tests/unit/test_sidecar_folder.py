@@ -28,6 +28,8 @@ file = os.open(path, os.O_WRONLY)
 print("writing", flush=True)
 for generation, content in enumerate(slots, 1):
     os.pwrite(file, content, (generation & 1) * SLOT_BYTES)
+    if generation % 500 == 0:
+        os.fdatasync(file)  # a pace at which it can be watched
 print("done", flush=True)
 """
 
