@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _BY_CHANCE = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop", "expert_capacity")
 
 _MOST_PARTS = 100_000
+_FEWEST_ROOTS = 64
 _MOST_DESCRIBED = 64
 
 
@@ -32,7 +33,6 @@ class Root:
 
     Attributes:
         reference: A weak reference to it.
-        watch: The same, with what happens when it goes.
         owner: Whether its windows are replayed.
         is_transparent: Whether it runs the engine or an optimizer within its call: then
             the modules that it calls are the roots.
@@ -40,11 +40,10 @@ class Root:
         described: The states in which it was described.
     """
 
-    __slots__ = ("described", "is_transparent", "owner", "reference", "state", "watch")
+    __slots__ = ("described", "is_transparent", "owner", "reference", "state")
 
-    def __init__(self, module: Any, watch: Any) -> None:
+    def __init__(self, module: Any) -> None:
         self.reference = weakref.ref(module)
-        self.watch = watch
         self.owner = Owner(type(module).__name__)
         self.is_transparent = False
         self.state: ModuleState | None = None
@@ -61,6 +60,7 @@ class Roots:
     def __init__(self, describer: Describer) -> None:
         self.describer = describer
         self._roots: dict[int, Root] = {}
+        self._prune_at = _FEWEST_ROOTS
         self._epoch = 0
         self._parts: set[int] = set()  # ids of the modules that roots are made of
         for register in (
@@ -93,15 +93,14 @@ class Roots:
         root = self._roots.get(id(module))
         if root is not None and root.reference() is module:
             return root
-        key = id(module)
-        watch = weakref.ref(module, lambda gone: self._forget(key, gone))
-        root = self._roots[key] = Root(module, watch)
+        if len(self._roots) >= self._prune_at:
+            # Not by callbacks of the references: what a signal handler of the user's
+            # raised in one would be lost.
+            kept = {k: r for k, r in self._roots.items() if r.reference() is not None}
+            self._roots = kept
+            self._prune_at = 2 * len(kept) + _FEWEST_ROOTS
+        root = self._roots[id(module)] = Root(module)
         return root
-
-    def _forget(self, key: int, gone: Any) -> None:
-        root = self._roots.get(key)
-        if root is not None and root.watch is gone:
-            del self._roots[key]
 
     def owners(self) -> list[Owner]:
         """Return whose windows are replayed or not."""

@@ -72,7 +72,7 @@ class Doubling(torch.autograd.Function):
         return grad @ weight.T, rows.T @ grad + 0 * extra
 
 
-@act()
+@act(steady=False)  # it multiplies between windows, once
 def own_function(stage: Stage) -> None:
     """Use a custom function, that runs the engine within the engine."""
     weight = torch.randn(3, 2, requires_grad=True)
