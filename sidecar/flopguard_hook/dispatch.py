@@ -21,7 +21,10 @@ from flopguard_hook.session import MASKED, Session
 from flopguard_hook.windows import Windows
 
 _MOST_UNKNOWN = 32
-_PASS, _COMPOSITE = "pass", "composite"
+_PASS, _COMPOSITE, _SELECTS = "pass", "composite", "selects"
+
+# How many rows these return depends on what tensors hold.
+_CHOOSING = frozenset({"aten::nonzero", "aten::masked_select", "aten::index"})
 
 _COMPOSITE_KEY = torch._C.DispatchKey.CompositeImplicitAutograd
 _BACKENDS = (
@@ -88,6 +91,8 @@ class Operators:
             elif getattr(func, "_schema", None) and _is_composite(func.name()):
                 # In inference mode these arrive whole.
                 kind = _COMPOSITE
+            elif name in _CHOOSING:
+                kind = _SELECTS
             elif is_uncounted(name):
                 kind = self.note_unknown(name)
         except Exception as error:
@@ -161,6 +166,7 @@ class Meter(TorchDispatchMode):
         counted: Operators counted in this window.
         varies: Whether a figure depended on what tensors hold.
         digest: Of the operators counted in this window, in order.
+        selects: Whether rows were chosen by what tensors hold.
         muted: Above zero while a compiled graph runs, which counts for itself.
     """
 
@@ -172,6 +178,7 @@ class Meter(TorchDispatchMode):
         self.live = True
         self.counted = 0
         self.varies = False
+        self.selects = False
         self.digest = 0
         self.muted = 0
         self._tally: dict[int, int] = {}
@@ -198,6 +205,9 @@ class Meter(TorchDispatchMode):
             return NotImplemented
         kind = self._operators.kind(func)
         if kind is _PASS or self.muted or not self._session.armed:
+            return func(*args, **kwargs)
+        if kind is _SELECTS:
+            self.selects = self.selects or _selects(func, args)
             return func(*args, **kwargs)
         if kind is _COMPOSITE:
             with self:  # the kernel that would run anyway, not one written in Python
@@ -258,6 +268,7 @@ class Meter(TorchDispatchMode):
         self.live = live
         self.counted = 0
         self.varies = False
+        self.selects = False
         self.digest = 0
         self._tally = {}
         modes = _taken_off()
@@ -353,6 +364,13 @@ def _is_composite(name: str) -> bool:
         )
     except RuntimeError:  # one of TorchScript's, which torch does not dispatch
         return False
+
+
+def _selects(func: Any, args: Any) -> bool:
+    """Say whether a call chooses rows by a mask; indices by number do not."""
+    if func.overloadpacket is not torch.ops.aten.index:
+        return True
+    return any(i is not None and i.dtype is torch.bool for i in args[1])
 
 
 def _another_below() -> bool:

@@ -239,7 +239,7 @@ class Metering:
         window.before = thread.state
         thread.window = window
         figure = window.figure
-        if figure is not None and figure.is_proven:
+        if figure is not None and self.replay.is_known(figure):
             window.charges = figure.charges or ()
         window.is_measured = figure is None or not self.replay.is_replayed(figure)
         self.session.begin(window.charges)
@@ -263,6 +263,7 @@ class Metering:
             self.session.begin(_excess(charges, window.charges))
             self.session.finish(charges)
         if window.figure is not None and not failed and not window.contains_others:
+            window.figure.family.careful |= meter.selects
             self._learn(window.figure, charges, varies=meter.varies)
         return charges
 

@@ -12,6 +12,8 @@ from flopguard_hook.polynomials import Charges, Polynomial, Sizes, fit
 
 REMEASURED_EVERY = 256
 _AGREEING = 2
+_CAREFUL_AGREEING = 8
+_CAREFUL_EVERY = 16
 _MOST_DISAGREEING = 4
 _FEWEST_POINTS = 4
 _MOST_POINTS = 48
@@ -65,6 +67,8 @@ class Family:
         was_replayed: Whether there was any replay at all.
         calls: Windows so far.
         about: For the shell: what it knows about the family.
+        careful: Whether its windows choose rows by what tensors hold: each signature
+            is then measured more often before it is replayed, and while it is.
     """
 
     __slots__ = (
@@ -73,6 +77,7 @@ class Family:
         "_points",
         "about",
         "calls",
+        "careful",
         "figures",
         "kinds",
         "owner",
@@ -86,6 +91,7 @@ class Family:
         self.kinds = kinds
         self.figures: Dict[Sizes, Figure] = {}
         self.polynomial: "Polynomial | None" = None
+        self.careful = False
         self.replayed = 0
         self.was_replayed = False
         self.calls = 0
@@ -158,6 +164,8 @@ class Figure:
     @property
     def is_proven(self) -> bool:
         """Whether the charges can be replayed."""
+        if self.family.careful:
+            return self._agreeing >= _CAREFUL_AGREEING
         if self._agreeing >= _AGREEING or self._predicted:
             return True
         polynomial = self.family.polynomial
@@ -236,14 +244,17 @@ class Replay:
             for figure in list(family.figures.values()):
                 yield family, figure
 
+    def is_known(self, figure: Figure) -> bool:
+        """Say whether a window of this signature costs what its figure says."""
+        return self.on and not figure.family.owner.off and figure.is_proven
+
     def is_replayed(self, figure: Figure) -> bool:
         """Decide whether the next window of this signature is replayed."""
         family = figure.family
         family.calls += 1
         figure.calls += 1
-        if not self.on or family.owner.off or not figure.is_proven:
-            return False
-        if family.calls % REMEASURED_EVERY == 0:
+        every = _CAREFUL_EVERY if family.careful else REMEASURED_EVERY
+        if not self.is_known(figure) or family.calls % every == 0:
             return False
         family.replayed += 1
         family.was_replayed = True
@@ -254,6 +265,8 @@ class Replay:
         """Note what a measured window cost; return the drift that it showed, if any."""
         self.measured += 1
         family = figure.family
+        if family.owner.off:
+            return None
         expected = figure.charges if figure.is_proven else None
         same = figure.measured(charges)
         if same:

@@ -125,8 +125,12 @@ class Forks:
         self._news = threading.Condition()
         self._ended = False
         self._errors: list[str] = []
-        for task in (self._listen, self._drain):
-            threading.Thread(target=task, daemon=True).start()
+        self._readers = [
+            threading.Thread(target=task, daemon=True)
+            for task in (self._listen, self._drain)
+        ]
+        for reader in self._readers:
+            reader.start()
 
     def run(self, cell: Cell, count: str, notes: Path) -> None:
         """Run a cell's reference to its end.
@@ -158,6 +162,11 @@ class Forks:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=60)
+        for reader in self._readers:
+            reader.join(timeout=60)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
