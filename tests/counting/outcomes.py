@@ -10,7 +10,7 @@ from typing import Any
 from counting.cells import Cell
 from counting.closed import FORMULAS
 from counting.journal import PAGE_BYTES
-from flopguard_hook.page import CATEGORIES, Page, read_page
+from flopguard_hook.page import CATEGORIES, Counters, Page, read_page
 
 Flops = dict[str, int]
 PRODUCTS = tuple(name for name in CATEGORIES if name != "optimizer")
@@ -29,8 +29,8 @@ class Outcome:
         total_flos: Of the Trainer's state, where there is a Trainer.
         steps: Optimizer steps of one worker, by the hook's page.
         windows: Measured and replayed windows, as the facts tell.
+        unfinished: FLOPs that were begun and, at the clean end, not done.
         errors: What must not be; makes the command fail.
-        seconds: How long the deployed run took.
     """
 
     cell: Cell
@@ -42,8 +42,8 @@ class Outcome:
     total_flos: int | None = None
     steps: int = 0
     windows: tuple[int, int] = (0, 0)
+    unfinished: int = 0
     errors: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
     @property
     def error(self) -> int:
@@ -97,14 +97,15 @@ def _judge_worker(
     where = f"worker {rank}: " if outcome.cell.workers > 1 else ""
     if not last.closed:
         outcome.errors.append(where + "the page was never closed")
-    if last.done != last.begun:
-        outcome.errors.append(where + "something begun was never finished")
+    outcome.unfinished += sum(_values(last.begun)) - sum(_values(last.done))
     # That its cost varies is what the flag is for.
     expected = {"replay_drift"} if outcome.cell.varies else set()
     flags = [name for name in last.errors if name not in expected]
     outcome.errors += [f"{where}error flag {name}" for name in flags]
     if outcome.cell.varies:
         return
+    if last.done != last.begun:
+        outcome.errors.append(where + "something begun was never finished")
     # Before the first charge there is no page to copy.
     early = len(exact) - len(copies)
     states = [dict.fromkeys(CATEGORIES, 0)] * early + [of_page(page) for page in copies]
@@ -125,6 +126,10 @@ def first_difference(hook: Sequence[Flops], exact: Sequence[Flops]) -> str:
                     f"got {got} ({got - expected:+d})"
                 )
     return ""
+
+
+def _values(counters: Counters) -> list[int]:
+    return [flops for by_format in counters.values() for flops in by_format.values()]
 
 
 def _copies(folder: Path, rank: int) -> list[Page]:

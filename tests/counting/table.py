@@ -28,6 +28,7 @@ batches of many sizes, a small random model of the family; SmolLM2-135M is the r
 - *hook*: its error in FLOPs. It runs as deployed: a fresh process and two environment
   variables. Compared after every step, in every category; shown is the largest
   difference of a category at the end.
+  A process that ended cleanly has done all that it began, unless a note says more.
 - *replay off*: the same for the hook with `FLOPGUARD_REPLAY=Off`, which measures all.
 - *replayed*: how many of the run's windows were charged without being measured.
 - *closed formula*: `tests/truth`, arithmetic on the configuration and the shapes of the
@@ -35,7 +36,8 @@ batches of many sizes, a small random model of the family; SmolLM2-135M is the r
 - *FlopCounterMode*: of torch, without the optimizer; *total_flos*: of the Trainer.
 
 The last three are shown as their difference from *exact*, products only. Why they
-differ is said below the table. All integers, by category, are in `counting.json`.
+differ is said below the table; a dash says that there is no such figure. All integers,
+by category, are in `counting.json`.
 """
 
 REASONS = """
@@ -123,7 +125,11 @@ def _table(outcomes: Sequence[Outcome]) -> list[str]:
 
 def _texts(outcome: Outcome) -> list[str]:
     cell = outcome.cell
-    return [text for text in (cell.differs, cell.varies, cell.without_counter) if text]
+    begun = ""
+    if outcome.unfinished:
+        begun = f"The upper bound stayed {outcome.unfinished:,} above what was done."
+    texts = (cell.differs, cell.varies, cell.without_counter, begun)
+    return [text for text in texts if text]
 
 
 def _notes(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -193,6 +199,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "flop_counter": _digit(outcome.flop_counter),
         "total_flos": _digit(outcome.total_flos),
         "error": str(outcome.error),
+        "unfinished": str(outcome.unfinished),
         "errors": outcome.errors,
         "notes": _texts(outcome),
     }

@@ -42,20 +42,22 @@ class References:
 
 def check(cell: Cell, references: References, folder: Path) -> Outcome:
     """Run a cell every way and compare; a run that fails is an error of the row."""
-    began = time.monotonic()
     try:
         deployed(cell, folder / "hook", Armed(folder / "pages", references.hook))
-        took = time.monotonic() - began
         references.exact.run(cell, "exact", folder / "exact")
         beside = "hook" if cell.without_counter else "flop_counter"
         references.always_on.run(cell, beside, folder / "always_on")
-        outcome = judge(cell, folder)
     except RunError as error:
-        return Outcome(cell, errors=[str(error)], seconds=time.monotonic() - began)
+        return Outcome(cell, errors=[str(error)])
+    return read(cell, folder)
+
+
+def read(cell: Cell, folder: Path) -> Outcome:
+    """Compare the notes of a cell's runs; notes that are missing are an error."""
+    try:
+        return judge(cell, folder)
     except (OSError, LookupError, ValueError) as error:
         return Outcome(cell, errors=[f"its notes cannot be read: {error!r}"])
-    outcome.seconds = took
-    return outcome
 
 
 def check_all(chosen: Sequence[Cell], folder: Path, hook: Path = HOOK) -> list[Outcome]:
@@ -89,6 +91,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", help="only cells whose name has one of these, a,b")
     parser.add_argument("--keep", type=Path, help="keep the runs' notes in this folder")
+    parser.add_argument("--again", action="store_true", help="read kept notes anew")
     parser.add_argument("--docs", type=Path, help="write the table into this folder")
     parser.add_argument("--hook", type=Path, default=HOOK, help="another copy of it")
     options = parser.parse_args(words)
@@ -97,7 +100,10 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         kept = options.keep or Path(folder)
         kept.mkdir(parents=True, exist_ok=True)
-        outcomes = check_all(chosen, kept, options.hook)
+        if options.again:
+            outcomes = [read(cell, kept / cell.name) for cell in chosen]
+        else:
+            outcomes = check_all(chosen, kept, options.hook)
     text = table.render(outcomes, ABSENT, made())
     if options.docs:
         (options.docs / "counting.md").write_text(text)
