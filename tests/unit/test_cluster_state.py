@@ -129,11 +129,16 @@ def test_a_process_that_was_not_recorded_is_found_and_stopped(
 ) -> None:
     """A crash between start and record leaves one; its environment gives it away."""
     found = State("one", "node", 0, starter=ProcessId.current())
-    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    program = "import sys; print(flush=True); sys.stdin.read()"
     environment = {**os.environ, state.MARKER: found.run}
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, env=environment
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
     ) as unrecorded:
+        assert unrecorded.stdout is not None
+        unrecorded.stdout.readline()  # its environment shows once it runs
         assert [p.pid for p in processes.marked_with(found.run)] == [unrecorded.pid]
 
         processes.stop_all(found)
