@@ -236,8 +236,7 @@ def _varying() -> Iterable[Cell]:
         "plain:masked_head",
         closed="",
         varies="The number of labels in a batch decides how many rows the head has. "
-        "Nothing shows that before the window is measured again, one time in 256; from "
-        "then on every window is measured.",
+        "Two batches with as many by chance look alike until the next one is measured.",
     )
     yield _llama(
         "layerdrop",
