@@ -62,7 +62,7 @@ bench-hook: install train ## Time the hook against none and two others: docs/ben
 	@PYTHONPATH=tests:sidecar $(TRAIN)/bin/python -m bench $(BENCH)
 
 .PHONY: verify-counting
-verify-counting: install train model ## Count every family and method four ways: docs/counting.md (20 minutes)
+verify-counting: install train model ## Count every family and method four ways: docs/counting.md (10 minutes)
 	$(call say,what the hook counts)
 	@PYTHONPATH=tests:sidecar $(TRAIN)/bin/python -m counting.verify --docs docs $(COUNTING)
 
