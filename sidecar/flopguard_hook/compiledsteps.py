@@ -5,11 +5,9 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
-from flopguard_hook import facts
 from flopguard_hook.graphcost import GraphCost
 from flopguard_hook.interrupts import raise_users
-from flopguard_hook.numerics import numeric
-from flopguard_hook.optimizers import step_cost
+from flopguard_hook.steps import flops_of_step
 from flopguard_hook.wrapping import wrap
 
 if TYPE_CHECKING:
@@ -63,18 +61,10 @@ class Steps:
 
     def _costs_of_step(self, optimizer: Any) -> list[GraphCost]:
         """Return the cost of a step over the parameters that have a gradient."""
-        names = [base.__name__ for base in type(optimizer).__mro__]
-        flops: dict[str, int] = {}
-        for group in optimizer.param_groups:
-            cost = step_cost(names, group)
-            if not cost.known:
-                self._uncounted(f"torch.optim::{names[0]}")
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    of = numeric(str(parameter.dtype))
-                    n = cost.per_element * facts.local_elements(parameter) * of.factor
-                    flops[of.format] = flops.get(of.format, 0) + n
-        return [GraphCost("optimizer", name, n, n) for name, n in flops.items() if n]
+        flops, known = flops_of_step(optimizer)
+        if not known:
+            self._uncounted(f"torch.optim::{type(optimizer).__name__}")
+        return [GraphCost("optimizer", name, n, n) for name, n in flops.items()]
 
     def _stepping(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def compiles(graph: Any, *args: Any, **kwargs: Any) -> Any:

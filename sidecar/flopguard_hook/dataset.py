@@ -10,6 +10,7 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any, Callable
 
+from flopguard_hook.facts import short
 from flopguard_hook.imports import when_imported
 from flopguard_hook.interrupts import raise_users
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _WRAPPED = "_flopguard_reads"
 _MOST_FRAMES = 16
 _MOST_WRAPPERS = 6
-_MOST_CHARACTERS = 200
 _EVALUATES = frozenset(
     {"evaluate", "evaluation_loop", "prediction_loop", "predict", "validate"}
 )
@@ -93,7 +93,7 @@ def described(dataset: Any) -> "dict[str, Any]":
     if rows is None and type(dataset).__module__ == "torch.utils.data.dataset":
         tensors = getattr(dataset, "tensors", ())
         rows = int(tensors[0].shape[0]) if tensors else None
-    found: dict[str, Any] = {"class": _short(type(dataset).__name__)}
+    found: dict[str, Any] = {"class": short(type(dataset).__name__)}
     return found if rows is None else {**found, "rows": rows}
 
 
@@ -105,11 +105,7 @@ def _of_datasets(dataset: Any, rows: "int | None") -> "dict[str, Any]":
         "split": getattr(dataset, "_split", None),
         "fingerprint": getattr(dataset, "_fingerprint", None),
     }
-    found: dict[str, Any] = {"class": _short(type(dataset).__name__)}
-    found.update({k: _short(v) for k, v in named.items() if v is not None})
+    found: dict[str, Any] = {"class": short(type(dataset).__name__)}
+    found.update({k: short(v) for k, v in named.items() if v is not None})
     count = getattr(dataset, "num_rows", None) if rows is None else rows
     return {**found, "rows": count} if isinstance(count, int) else found
-
-
-def _short(text: Any) -> str:
-    return str(text)[:_MOST_CHARACTERS]

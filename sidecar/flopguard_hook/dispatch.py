@@ -6,6 +6,7 @@ stack of modes only while a window is measured.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any, Union
 
@@ -16,8 +17,7 @@ from flopguard_hook import facts, reading, table  # noqa: F401 # reading attache
 from flopguard_hook.formulas import Formula, is_uncounted
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.numerics import Numeric, numeric
-from flopguard_hook.page import cell
-from flopguard_hook.session import MASKED, Session
+from flopguard_hook.session import MASKED, Session, charge
 from flopguard_hook.windows import Windows
 
 _MOST_UNKNOWN = 32
@@ -40,6 +40,7 @@ _BACKENDS = (
 
 _transforms = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
 _function_modes = getattr(torch._C, "_len_torch_function_stack", lambda: 0)
+_no_function_mode = contextlib.nullcontext()
 _stack_size = torch._C._len_torch_dispatch_stack
 _stack_at = torch._C._get_dispatch_stack_at
 
@@ -225,19 +226,16 @@ class Meter(TorchDispatchMode):
     ) -> tuple[tuple[int, int], ...]:
         """Charge an operator as begun; never raises."""
         try:
-            if _another_below():
-                return ()
-            if _function_modes():
-                with torch._C.DisableTorchFunction():
-                    price = self._operators.price(func, kind, args, kwargs)
-            else:
+            if meter_on_stack() is not None:
+                return ()  # another one, which sees the operator next and charges it
+            with unseen():
                 price = self._operators.price(func, kind, args, kwargs)
             if price is None:
                 return ()
             numeric_format, flops, masked = price
             self.varies |= kind.depends_on_data(args, kwargs)
             category = self.windows.category(grad=torch.is_grad_enabled())
-            charges = [(cell(category, numeric_format), flops)]
+            charges = [charge(category, numeric_format, flops)]
             if masked and category in {"forward", "backward"}:
                 charges.append((MASKED, masked))
             self.counted += 1
@@ -271,23 +269,18 @@ class Meter(TorchDispatchMode):
         self.selects = False
         self.digest = 0
         self._tally = {}
-        modes = _taken_off()
+        modes = _taken_off(down_to=None)
         try:
             self.__enter__()
         finally:
-            for mode in reversed(modes):
-                _push_mode(mode)
+            _put_back(modes)
 
     def stop(self) -> tuple[tuple[int, int], ...]:
         """Leave the stack and return what was measured, by cell."""
-        modes: list[Any] = []
-        while _stack_size():
-            if _stack_at(_stack_size() - 1) is self:
-                self.__exit__(None, None, None)
-                break
-            modes.append(_pop_mode())
-        for mode in reversed(modes):
-            _push_mode(mode)
+        modes = _taken_off(down_to=self)
+        if _stack_size():
+            self.__exit__(None, None, None)
+        _put_back(modes)
         return tuple(sorted(self._tally.items()))
 
     def add(self, charges: "tuple[tuple[int, int], ...]") -> None:
@@ -302,12 +295,22 @@ class Meter(TorchDispatchMode):
         self._finish(charges)
 
 
-def _taken_off() -> list[Any]:
-    """Take every mode off the stack and return them, the top first."""
+def _taken_off(down_to: Meter | None) -> list[Any]:
+    """Take the modes above a meter off the stack, or all; return the top first."""
     modes = []
-    while _stack_size():
+    while _stack_size() and _stack_at(_stack_size() - 1) is not down_to:
         modes.append(_pop_mode())
     return modes
+
+
+def _put_back(modes: list[Any]) -> None:
+    for mode in reversed(modes):
+        _push_mode(mode)
+
+
+def unseen() -> Any:
+    """Return a context in which no function mode of the user's sees a read."""
+    return torch._C.DisableTorchFunction() if _function_modes() else _no_function_mode
 
 
 def meter_on_stack() -> Meter | None:
@@ -371,8 +374,3 @@ def _selects(func: Any, args: Any) -> bool:
     if func.overloadpacket is not torch.ops.aten.index:
         return True
     return any(i is not None and i.dtype is torch.bool for i in args[1])
-
-
-def _another_below() -> bool:
-    """Say whether another meter sees the operator next: then that one charges it."""
-    return any(type(_stack_at(i)) is Meter for i in range(_stack_size()))

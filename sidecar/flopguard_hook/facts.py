@@ -11,7 +11,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 SCHEMA = 2
 MOST_BYTES = 60_000
-_MOST_CHARACTERS = 200
+MOST_CHARACTERS = 200
 _MOST_NAMES = 32
 _MOST_ITEMS = 512
 _MOST_DEPTH = 8
@@ -42,9 +42,9 @@ def local_elements(parameter: Any) -> int:
     return int(getattr(parameter, "_local_tensor", parameter).numel())
 
 
-def short(text: str) -> str:
+def short(text: Any) -> str:
     """Return the text, cut to a bound."""
-    return str(text)[:_MOST_CHARACTERS]
+    return str(text)[:MOST_CHARACTERS]
 
 
 def bounded(facts: Mapping[str, Any], most_bytes: int = MOST_BYTES) -> "dict[str, Any]":

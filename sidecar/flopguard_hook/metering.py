@@ -23,10 +23,10 @@ from flopguard_hook.dispatch import (
 from flopguard_hook.glue import Glue
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.keys import Keys
-from flopguard_hook.page import CELLS
 from flopguard_hook.places import site
 from flopguard_hook.replay import REMEASURED_EVERY, Figure, Replay
 from flopguard_hook.roots import Roots
+from flopguard_hook.session import MASKED
 from flopguard_hook.threads import INSIDE, MEASURED, OUTSIDE, Thread, Threads
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Window:
         self.root = root
         self.forks = forks
         self.charges: Charges = ()
-        self.is_measured = False
+        self.is_measured = True
         self.contains_others = False
         self.token = 0
         self.before = OUTSIDE
@@ -122,7 +122,7 @@ class Metering:
         self, thread: Thread, module: Any, args: Any, kwargs: Any
     ) -> Window | Nested | Audit | None:
         """Open a window at a module's call; None if nothing is to be closed."""
-        if thread.state == MEASURED or _engine_task() >= 0:
+        if thread.state == MEASURED or engine_is_running():
             return _enter_nested(module, args)
         if is_traced():
             return None
@@ -171,7 +171,7 @@ class Metering:
         purpose = "other"
         if window.figure is not None:
             purpose = window.figure.family.about.purpose
-        flops = sum(n for index, n in charges if index < len(CELLS))
+        flops = sum(n for index, n in charges if index != MASKED)
         if flops:
             self.purposes[purpose] = self.purposes.get(purpose, 0) + flops
 
@@ -180,7 +180,7 @@ class Metering:
     def enter_engine(self, thread: Thread, args: Any, kwargs: Any) -> Any:
         """Open a window at a run of the engine; None if nothing is to be closed."""
         create_graph = len(args) > _CREATE_GRAPH_AT and bool(args[_CREATE_GRAPH_AT])
-        nested = _engine_task() >= 0
+        nested = engine_is_running()
         if not nested and thread.state == OUTSIDE and is_traced():
             return None
         if thread.window is not None:
@@ -239,9 +239,10 @@ class Metering:
         window.before = thread.state
         thread.window = window
         figure = window.figure
-        if figure is not None and self.replay.is_known(figure):
-            window.charges = figure.charges or ()
-        window.is_measured = figure is None or not self.replay.is_replayed(figure)
+        if figure is not None:
+            window.is_measured = not self.replay.is_replayed(figure)
+            if not window.is_measured or self.replay.is_known(figure):
+                window.charges = figure.charges or ()
         self.session.begin(window.charges)
         thread.state = MEASURED if window.is_measured else INSIDE
         return window.is_measured
@@ -304,16 +305,15 @@ class Metering:
             thread.trained = []
         self.session.finish_step(charges, outermost=outermost)
         if not inside:
-            caller = sys._getframe(2)
+            caller = sys._getframe(3)
             self.glue.enter(thread, site("step", caller, _CALLERS_OF_TORCH))
 
     # The process
 
-    def enter_thread(self) -> None:
+    def enter_thread(self, thread: Thread) -> None:
         """Measure from the start of a thread."""
-        thread = self.threads.current
         if thread.glue is None and thread.state == OUTSIDE:
-            self.glue.enter(thread, site("thread", sys._getframe(2), _CALLERS))
+            self.glue.enter(thread, site("thread", sys._getframe(3), _CALLERS))
 
     def enter_guard(self, thread: Thread, kind: str) -> None:
         """Go on between windows after inference mode began or ended."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from torch.nn.modules import module as torch_modules
 from torch.utils.hooks import RemovableHandle
@@ -13,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from flopguard_hook.purpose import of_frames
 from flopguard_hook.replay import Owner
 from flopguard_hook.signature import ModuleState
+from flopguard_hook.wrapping import wrap
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -69,24 +69,24 @@ class Roots:
         ):
             register(self._registered)
 
-        # Every hook that is added, to whatever, takes the next number of a handle.
-        remove = RemovableHandle.remove
-
-        @functools.wraps(remove)
-        def removed(handle: Any) -> None:
-            remove(handle)
-            self._epoch += 1
-
-        setattr(RemovableHandle, "remove", removed)  # noqa: B010 # not a method to mypy
+        wrap(RemovableHandle, "remove", self._removing)
 
     def epoch(self) -> int:
         """Return a number that rises whenever roots may have changed."""
+        # Every hook that is added, to whatever, takes the next number of a handle.
         return self._epoch + int(RemovableHandle.next_id)
 
     def _registered(self, module: Any, _name: str, _part: Any) -> None:
         # Many a forward slices a list of layers, which registers them in a new list.
         if id(module) in self._parts:
             self._epoch += 1
+
+    def _removing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def remove(handle: Any) -> None:
+            original(handle)
+            self._epoch += 1
+
+        return remove
 
     def of(self, module: Any) -> Root:
         """Return what is known of a module."""

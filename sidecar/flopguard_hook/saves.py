@@ -6,11 +6,12 @@ import os
 import re
 from typing import Any, Iterable, Mapping
 
+from flopguard_hook.facts import MOST_CHARACTERS
+
 TORCH, SAFETENSORS = "torch", "safetensors"
 DISTRIBUTED, TRAINER = "distributed", "trainer"
 
 MOST_SAVES = 64
-_MOST_CHARACTERS = 200  # the facts cut every string there, at its end
 _NEWEST_KEPT = 24
 _MOST_VALUES = 256
 _MOST_DEPTH = 3
@@ -142,6 +143,6 @@ def _closest(saves: "list[dict[str, Any]]") -> int:
 
 def _short(path: str) -> str:
     """Return a path of bounded length; its end says most."""
-    if len(path) <= _MOST_CHARACTERS:
+    if len(path) <= MOST_CHARACTERS:
         return path
-    return "…" + path[1 - _MOST_CHARACTERS :]
+    return "…" + path[1 - MOST_CHARACTERS :]

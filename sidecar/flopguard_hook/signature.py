@@ -29,10 +29,8 @@ _HOOKS = (
     "_backward_pre_hooks",
 )
 _DEEPEST = 6
-_PACKED = (
-    "cu_seq",
-    "cu_len",
-)  # sequences packed into one: what counts is on the device
+# Sequences packed into one: what counts is on the device.
+_PACKED = ("cu_seq", "cu_len")
 
 # They choose kernels and numeric formats. Not every torch has all of them.
 _SWITCHES = [
@@ -81,16 +79,15 @@ class Signature:
         structure: Hashable parts, in order.
         sizes: Integers, in order.
         kinds: Of each size: DIMENSION, LITERAL or CACHE.
-        batch_at: From and to where in `sizes` the shape of the first tensor is.
     """
 
-    __slots__ = ("batch_at", "kinds", "sizes", "structure")
+    __slots__ = ("_has_device", "kinds", "sizes", "structure")
 
     def __init__(self) -> None:
         self.structure: list[Any] = []
         self.sizes: list[int] = []
         self.kinds: list[str] = []
-        self.batch_at = (0, 0)
+        self._has_device = False
 
     def add(self, value: Any, depth: int = 0) -> None:
         """Add a value and what it holds.
@@ -124,9 +121,8 @@ class Signature:
         if tensor.layout is not torch.strided or tensor.is_nested:
             _refuse("sparse or nested tensors")
         shape = tensor.shape
-        if not self.batch_at[1]:
-            start = len(self.sizes)
-            self.batch_at = (start, start + len(shape))
+        if not self._has_device:  # the first tensor's: all are where the model is
+            self._has_device = True
             self.structure.append(tensor.get_device())
         self.structure += (tensor.dtype, len(shape), tensor.requires_grad)
         self.sizes += shape
@@ -215,7 +211,8 @@ class ModuleState:
         self._tuners = []
         structure: list[Any] = []
         configs: set[int] = set()
-        for module in root.modules():
+        modules = list(root.modules())
+        for module in modules:
             held = vars(module)
             kind = type(module)
             structure += (kind, *(len(held.get(name) or ()) for name in _HOOKS))
@@ -229,9 +226,10 @@ class ModuleState:
                     self._watched.append(Watched(config))
             if hasattr(kind, "merged_adapters") or "merged_adapters" in held:
                 self._tuners.append(weakref.ref(module))
-        self._parameters = [weakref.ref(p) for p in root.parameters()]
-        self._holders = _some_holders(root)
-        shapes = [(tuple(p.shape), p.dtype) for p in root.parameters()]
+        parameters = list(root.parameters())
+        self._parameters = [weakref.ref(p) for p in parameters]
+        self._holders = _some_holders(modules)
+        shapes = [(tuple(p.shape), p.dtype) for p in parameters]
         self.structure = hash((tuple(structure), tuple(shapes)))
         self._adapters: list[Any] = []
         self._adapters_token: tuple[Any, ...] = ()
@@ -290,15 +288,15 @@ class _Holder:
         return found is None or found is self._parameter()
 
 
-def _some_holders(root: Any) -> list[_Holder]:
+def _some_holders(modules: Iterable[Any]) -> list[_Holder]:
     """Return holders of the first and the last parameters."""
-    holders = [
-        _Holder(module, name, parameter)
-        for module in root.modules()
+    held = [
+        (module, name, parameter)
+        for module in modules
         for name, parameter in (vars(module).get("_parameters") or {}).items()
         if parameter is not None
     ]
-    return holders[:2] + holders[-2:]
+    return [_Holder(*one) for one in held[:2] + held[-2:]]
 
 
 class Watched:

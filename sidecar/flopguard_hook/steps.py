@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Hashable, Sequence
 
 from flopguard_hook import facts
 from flopguard_hook.numerics import numeric
 from flopguard_hook.optimizers import step_cost
-from flopguard_hook.page import cell
+from flopguard_hook.session import charge
 
 if TYPE_CHECKING:
     from flopguard_hook.session import Charges, Session
@@ -62,23 +62,29 @@ class Steps:
         return found
 
     def _scan(self, optimizer: Any) -> Charges:
-        names = [base.__name__ for base in type(optimizer).__mro__]
-        flops: dict[int, int] = {}
-        for group in optimizer.param_groups:
-            cost = step_cost(names, group)
-            if not cost.known:
-                self._session.flag("unknown_optimizer")
-            for dtype, elements in _elements(group["params"]):
-                of = numeric(dtype)
-                index = cell("optimizer", of.format)
-                charged = cost.per_element * elements * of.factor
-                flops[index] = flops.get(index, 0) + charged
-        known = self._session.noted("optimizers", [])
-        self._session.note("optimizers", facts.with_name(known, names[0]))
-        return tuple((index, n) for index, n in flops.items() if n)
+        flops, known = flops_of_step(optimizer)
+        if not known:
+            self._session.flag("unknown_optimizer")
+        names = self._session.noted("optimizers", [])
+        name = type(optimizer).__name__
+        self._session.note("optimizers", facts.with_name(names, name))
+        return tuple(charge("optimizer", kind, n) for kind, n in flops.items())
 
 
-def _elements(parameters: Iterable[Any]) -> Iterable[tuple[str, int]]:
-    for parameter in parameters:
-        if parameter.grad is not None:
-            yield str(parameter.dtype), facts.local_elements(parameter)
+def flops_of_step(optimizer: Any) -> tuple[dict[str, int], bool]:
+    """Return a step's FLOPs by numeric format, over what has a gradient now.
+
+    The second value is False if a group was charged as AdamW, for want of a formula.
+    """
+    names = [base.__name__ for base in type(optimizer).__mro__]
+    flops: dict[str, int] = {}
+    known = True
+    for group in optimizer.param_groups:
+        cost = step_cost(names, group)
+        known &= cost.known
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                of = numeric(str(parameter.dtype))
+                n = cost.per_element * facts.local_elements(parameter) * of.factor
+                flops[of.format] = flops.get(of.format, 0) + n
+    return {name: n for name, n in flops.items() if n}, known

@@ -73,11 +73,6 @@ class Windows:
         """Whether the engine runs and nothing has been opened within it."""
         return self._scopes[-1].kind == _ENGINE
 
-    @property
-    def expects_engine(self) -> bool:
-        """Whether a run of the engine is noted."""
-        return len(self._scopes) > 1 and not self._is_outside_engine()
-
     def engine_is_idle(self) -> None:
         """Note that no engine runs: those noted were interrupted before they left."""
         kinds = [scope.kind for scope in self._scopes]
