@@ -7,18 +7,19 @@ from typing import Any
 from counting.batches import Size
 from truth import architectures as shapes
 from truth.architectures import Call, Sizes
+from truth.closed_formula import SMOLLM2
 from truth.networks import Network
 
 Batch = dict[str, Any]
 SMOLLM2_SIZES = Sizes(
-    hidden=576,
-    layers=30,
-    heads=9,
-    kv_heads=3,
-    head_dim=64,
-    ffn=1536,
-    vocabulary=49152,
-)  # SmolLM2-135M, by its config.json
+    hidden=SMOLLM2.hidden,
+    layers=SMOLLM2.layers,
+    heads=SMOLLM2.heads,
+    kv_heads=SMOLLM2.kv_heads,
+    head_dim=SMOLLM2.head_dim,
+    ffn=SMOLLM2.ffn,
+    vocabulary=SMOLLM2.vocabulary,
+)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,29 @@ def total(counters: dict[str, dict[str, int]]) -> Flops:
     return {category: sum(counters[category].values()) for category in CATEGORIES}
 
 
+def printed(mark: str, *arguments: str, timeout: float, cwd: Path | None = None) -> Any:
+    """Run `python ARGUMENTS` without the hook; return what the marked line holds.
+
+    Args:
+        mark: First word of the one line that is looked for; JSON follows it.
+        arguments: Of Python.
+        timeout: Seconds.
+        cwd: Where to run.
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *arguments],
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stderr[-3_000:]
+    (line,) = [x for x in done.stdout.splitlines() if x.startswith(mark + " ")]
+    return json.loads(line.removeprefix(mark + " "))
+
+
 @dataclass(frozen=True)
 class Run:
     """A program that ran under the hook."""

@@ -1,13 +1,11 @@
 """What is noted of models that are spread over two processes, on gloo."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from training.deployment import printed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,17 +75,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     paths = [str(ROOT / "sidecar"), str(ROOT / "tests")]
     program.write_text(PROGRAM.format(paths=paths))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", *launcher, str(program)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
+    facts: dict[str, dict[str, Any]] = printed(
+        "TOLD", *launcher, str(program), timeout=280
     )
-    assert done.returncode == 0, done.stderr[-3_000:]
-    (line,) = [x for x in done.stdout.splitlines() if x.startswith("TOLD ")]
-    facts: dict[str, dict[str, Any]] = json.loads(line.removeprefix("TOLD "))
     return facts
 
 

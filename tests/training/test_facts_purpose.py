@@ -1,12 +1,10 @@
 """Why a model is called without gradients, told from real trainers' stacks."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from training.deployment import printed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,15 +119,7 @@ def test_purposes(program: str, purposes: set[str]) -> None:
     """Every call without gradients is told apart by who makes it."""
     prelude = PRELUDE.format(sidecar=str(ROOT / "sidecar"))
     end = "\nprint('SEEN', json.dumps(seen))\n"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", prelude + program + end],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr[-3_000:]
-    (line,) = [x for x in done.stdout.splitlines() if x.startswith("SEEN ")]
 
-    assert set(json.loads(line.removeprefix("SEEN "))) == purposes
+    seen = printed("SEEN", "-c", prelude + program + end, timeout=280)
+
+    assert set(seen) == purposes

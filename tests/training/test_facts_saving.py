@@ -3,10 +3,7 @@
 The programs run in processes of their own: what is wrapped stays wrapped.
 """
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from flopguard_hook.dataset import described
+from training.deployment import printed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,18 +42,10 @@ def run(program: str, folder: Path, *, attached: bool = True) -> list[dict[str, 
     prelude = PRELUDE.format(paths=paths, attached=attached)
     end = "\nprint('SAVES', json.dumps(notes.noted('saves', [])))\n"
     folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", prelude + program + end],
-        cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
+    source = prelude + program + end
+    saves: list[dict[str, Any]] = printed(
+        "SAVES", "-c", source, timeout=240, cwd=folder
     )
-    assert done.returncode == 0, done.stderr[-3_000:]
-    (line,) = [x for x in done.stdout.splitlines() if x.startswith("SAVES ")]
-    saves: list[dict[str, Any]] = json.loads(line.removeprefix("SAVES "))
     return saves
 
 

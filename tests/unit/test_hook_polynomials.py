@@ -238,6 +238,29 @@ COEFFICIENTS = st.integers(0, 10**12)
 SIZES = st.integers(1, 48)
 
 
+def linear_by_quadratic(coefficients: list[int]) -> Callable[[Sizes], Charges]:
+    """Return a cost that is linear in the batch, and in it quadratic in the length."""
+    a, b, c = coefficients
+
+    def cost(sizes: Sizes) -> Charges:
+        batch, length = sizes
+        flops = batch * (a + b * length + c * length**2)
+        return ((0, flops),) if flops else ()
+
+    return cost
+
+
+def assert_right_or_silent(
+    cost: Callable[[Sizes], Charges], vectors: list[Sizes], asked: list[Sizes]
+) -> None:
+    """Assert that what these points prove is nowhere another cost."""
+    proven = fit(measured(vectors, cost), TWO)
+    assume(proven is not None)
+    assert proven is not None
+    for sizes in [*asked, *vectors]:
+        assert proven.at(sizes) in {None, cost(sizes)}
+
+
 @given(
     coefficients=st.lists(COEFFICIENTS, min_size=6, max_size=6),
     proportional=st.booleans(),
@@ -260,11 +283,7 @@ def test_a_prediction_is_never_wrong(
         flops += 0 if proportional else d + e * length + f * length**2
         return ((0, flops),) if flops else ()
 
-    proven = fit(measured(vectors, cost), TWO)
-    assume(proven is not None)
-    assert proven is not None
-    for sizes in [*asked, *vectors]:
-        assert proven.at(sizes) in {None, cost(sizes)}
+    assert_right_or_silent(cost, vectors, asked)
 
 
 @given(
@@ -280,17 +299,7 @@ def test_a_prediction_is_never_wrong_where_sizes_go_together(
     coefficients: list[int], vectors: list[Sizes], asked: list[Sizes]
 ) -> None:
     """Equally many tokens, points on a curve, a small grid."""
-
-    def cost(sizes: Sizes) -> Charges:
-        a, b, c = coefficients
-        flops = sizes[0] * (a + b * sizes[1] + c * sizes[1] ** 2)
-        return ((0, flops),) if flops else ()
-
-    proven = fit(measured(vectors, cost), TWO)
-    assume(proven is not None)
-    assert proven is not None
-    for sizes in [*asked, *vectors]:
-        assert proven.at(sizes) in {None, cost(sizes)}
+    assert_right_or_silent(linear_by_quadratic(coefficients), vectors, asked)
 
 
 @given(
@@ -302,12 +311,7 @@ def test_a_polynomial_is_recovered(
     coefficients: list[int], lengths: list[int], batches: list[int]
 ) -> None:
     """From points in general position it is found, and says what each of them cost."""
-
-    def cost(sizes: Sizes) -> Charges:
-        a, b, c = coefficients
-        flops = sizes[0] * (a + b * sizes[1] + c * sizes[1] ** 2)
-        return ((0, flops),) if flops else ()
-
+    cost = linear_by_quadratic(coefficients)
     points = measured([(b, n) for b in batches for n in lengths], cost)
     proven = fit(points, TWO)
 
