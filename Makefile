@@ -18,9 +18,9 @@ PYTHON := $(firstword $(wildcard /usr/bin/python3.11) python3.11)
 UV := $(CACHE)/tools/bin/uv
 VENV := .venv
 BIN := $(VENV)/bin
-TRAIN := $(CACHE)/train-$(firstword $(shell sha256sum requirements/train.txt 2>/dev/null | cut -c1-12) none)
-export FLOPGUARD_TRAIN := $(TRAIN)
 digest = $(firstword $(shell sha256sum $(1) 2>/dev/null | cut -c1-12) none)
+TRAIN := $(CACHE)/train-$(call digest,requirements/train.txt)
+export FLOPGUARD_TRAIN := $(TRAIN)
 older = $(CACHE)/torch-$(1)-$(call digest,requirements/torch-$(1).txt)
 OLDER := 2.8 2.4
 FUZZ_TOOLS := $(CACHE)/fuzz-$(call digest,requirements/fuzz.txt)
@@ -100,21 +100,15 @@ $(VENV)/.installed: pyproject.toml requirements/dev.txt | $(UV)
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
 	@touch $@
 
-$(TRAIN)/.installed: | $(UV) # named by the digest of its pins: never out of date
-	$(call say,the train environment: torch + transformers + peft - 5.4 GB, about half a minute with a fast network)
-	@rm -rf $(TRAIN).new && $(UV) venv --quiet --relocatable --python $(PYTHON) $(TRAIN).new
-	@VIRTUAL_ENV=$(TRAIN).new $(UV) pip install --no-deps --require-hashes -r requirements/train.txt
-	@rm -rf $(TRAIN) && mv $(TRAIN).new $(TRAIN)
-	@touch $@
-
 .PHONY: train-versions
 train-versions: $(foreach v,$(OLDER),$(call older,$(v))/.installed) ## Make the environments with torch 2.8 and 2.4 (5 GB each, in the cache)
 
-$(foreach v,$(OLDER),$(call older,$(v))/.installed): | $(UV)
-	$(call say,the environment $(@D) - 5 GB)
+# Named by the digests of their pins: never out of date.
+$(foreach home,$(TRAIN) $(foreach v,$(OLDER),$(call older,$(v))),$(home)/.installed): | $(UV)
+	$(call say,the environment $(@D) - 5 GB: about half a minute with a fast network)
 	@rm -rf $(@D).new && $(UV) venv --quiet --relocatable --python $(PYTHON) $(@D).new
-	@VIRTUAL_ENV=$(@D).new $(UV) pip install --no-deps --require-hashes \
-	  -r requirements/$(shell basename $(@D) | cut -d- -f1,2).txt
+	@pins=$$(basename $(@D)) && VIRTUAL_ENV=$(@D).new $(UV) pip install --no-deps --require-hashes \
+	  -r requirements/$${pins%-*}.txt
 	@rm -rf $(@D) && mv $(@D).new $(@D)
 	@touch $@
 
