@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from flopguard_operator.ledger.accounts import Account, apply
 from flopguard_operator.ledger.encoding import encode
-from flopguard_operator.ledger.entries import Entry, Event, HoldSet, RunRef
+from flopguard_operator.ledger.entries import NO_RUN, Entry, Event, HoldSet, RunRef
 from flopguard_operator.ledger.note import Head
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.marks import Mark, merge
@@ -137,6 +137,8 @@ def _take(
 ) -> None:
     """Fold an entry into the accounts and, of a hold, keep when it was set."""
     ref = entry.event.run
+    if ref == NO_RUN:
+        return
     account = accounts.get(ref.uid, Account(ref))
     accounts[ref.uid] = apply(account, entry.event)
     if isinstance(entry.event, HoldSet):

@@ -14,7 +14,7 @@ from flopguard_operator.cli_explain import explain
 from flopguard_operator.cli_files import epilog, ledger_lines, told
 from flopguard_operator.cli_report import report
 from flopguard_operator.ledger.encoding import decode
-from flopguard_operator.ledger.entries import Entry, Settlement
+from flopguard_operator.ledger.entries import NO_RUN, Entry, Settlement
 from flopguard_operator.ledger.export import Leaf, parse
 from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.store import export_file
@@ -141,7 +141,8 @@ def _line(entry: Entry) -> str:
             f"stream {event.stream}: done {sum(event.done.values())}, begun"
             f" {event.begun} FLOPs, {event.steps} steps, {event.source}{final}"
         )
-    run = f"{event.run.namespace}/{event.run.name}"
+    of_run = f"{event.run.namespace}/{event.run.name}"
+    run = "the ledger" if event.run == NO_RUN else of_run
     return f"{entry.index:>6}  {entry.at}  {type(event).__name__:<13}  {run}  {text}"
 
 

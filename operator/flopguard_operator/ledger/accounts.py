@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from flopguard_operator.ledger.entries import (
+    NO_RUN,
     AttemptOpened,
     Crossing,
     Entry,
     Event,
     FactChanged,
     FactsNoted,
+    GapCharged,
     HoldProven,
     HoldReleased,
     HoldSet,
@@ -36,6 +38,7 @@ class Account:
     ref: RunRef
     terms_set: TermsSet | None = None
     streams: Mapping[str, Mark] = field(default_factory=dict)  # by stream
+    gaps: Mapping[str, GapCharged] = field(default_factory=dict)  # by stream
     attempts: tuple[AttemptOpened, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     hold: HoldSet | None = None  # None: not held now
@@ -63,6 +66,8 @@ def apply(account: Account, event: Event) -> Account:
             account = replace(account, attempts=(*account.attempts, event))
         case Settlement():
             account = observe(account, mark_of(event))
+        case GapCharged():
+            account = replace(account, gaps={**account.gaps, event.stream: event})
         case Crossing():
             account = replace(account, crossings=(*account.crossings, event))
         case HoldSet():
@@ -111,6 +116,8 @@ def fold(entries: Iterable[Entry]) -> dict[str, Account]:
     accounts: dict[str, Account] = {}
     for entry in entries:
         ref = entry.event.run
+        if ref == NO_RUN:
+            continue
         account = accounts.get(ref.uid, Account(ref))
         accounts[ref.uid] = apply(account, entry.event)
     return accounts
@@ -126,7 +133,7 @@ def totals(account: Account) -> Totals:
             done[category] += flops
             measured += flops
         begun += max(mark.begun, measured)
-    return Totals(done, begun)
+    return Totals(done, begun, sum(gap.flops for gap in account.gaps.values()))
 
 
 def mark_of(settlement: Settlement) -> Mark:

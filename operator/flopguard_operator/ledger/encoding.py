@@ -16,12 +16,18 @@ from flopguard_operator.ledger.entries import (
     MAX_ENTRY_BYTES,
     AttemptOpened,
     Crossing,
+    DocumentNoted,
     Entry,
+    EpochOpened,
     FactChanged,
     FactsNoted,
+    GapCharged,
     HoldProven,
     HoldReleased,
     HoldSet,
+    KeyRotated,
+    LedgerRecovered,
+    RetentionSet,
     RunRef,
     Settlement,
     TermsSet,
@@ -41,6 +47,9 @@ _TIME = re.compile(
     r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z"
 )
+
+# Kinds that have got fields since their first entries were written.
+_GREW = frozenset({"TermsSet", "AttemptOpened"})
 
 
 @dataclass(frozen=True)
@@ -208,18 +217,30 @@ def _by_category(value: Any, each: Callable[[Any], Any]) -> dict[str, Any]:
 
 
 def _record(kind: type[Any], **special: _Codec) -> _Codec:
-    """Return the codec of a dataclass: every field in `special`, else a text."""
+    """Return the codec of a dataclass: every field in `special`, else a text.
+
+    A field with a default is left out where it has it: entries from before that field
+    keep their bytes.
+    """
     codecs = {each.name: special.get(each.name, TEXT) for each in fields(kind)}
+    later = {
+        each.name: each.default
+        for each in fields(kind)
+        if isinstance(each.default, str) and kind.__name__ in _GREW
+    }
 
     def write(value: Any) -> dict[str, Any]:
         return {
-            name: codec.write(getattr(value, name)) for name, codec in codecs.items()
+            name: codec.write(getattr(value, name))
+            for name, codec in codecs.items()
+            if name not in later or getattr(value, name) != later[name]
         }
 
     def read(value: Any) -> Any:
-        good = isinstance(value, dict) and set(value) == set(codecs)
+        good = isinstance(value, dict) and set(codecs) - set(later) <= set(value)
         _check(f"a {kind.__name__} with its fields", value, good=good)
-        return kind(**{name: codec.read(value[name]) for name, codec in codecs.items()})
+        _check(f"a {kind.__name__}", value, good=set(value) <= set(codecs))
+        return kind(**{name: codecs[name].read(each) for name, each in value.items()})
 
     return _Codec(write, read)
 
@@ -260,6 +281,10 @@ _EVENTS: Mapping[str, _Codec] = {
     "TermsSet": _record(TermsSet, **_RUN, generation=COUNT, terms=_TERMS, limit=EXACT),
     "AttemptOpened": _record(AttemptOpened, **_RUN),
     "Settlement": _record(Settlement, **_RUN, **_COUNTERS),
+    "GapCharged": _record(
+        GapCharged, **_RUN, flops=FLOPS, peak=FLOPS, milliseconds=COUNT
+    ),
+    "DocumentNoted": _record(DocumentNoted, **_RUN, size=COUNT),
     "Crossing": _record(
         Crossing, **_RUN, percent=COUNT, limit=EXACT, measured=FLOPS, upper=FLOPS
     ),
@@ -271,4 +296,8 @@ _EVENTS: Mapping[str, _Codec] = {
     "FactsNoted": _record(FactsNoted, **_RUN, whole=FLAG, measured=FLOPS, steps=COUNT),
     "FactChanged": _record(FactChanged, **_RUN, step=COUNT, flops=FLOPS),
     "WeightsSaved": _record(WeightsSaved, **_RUN, step=COUNT, flops=FLOPS, upper=FLOPS),
+    "EpochOpened": _record(EpochOpened, epoch=COUNT),
+    "KeyRotated": _record(KeyRotated),
+    "LedgerRecovered": _record(LedgerRecovered, size=COUNT),
+    "RetentionSet": _record(RetentionSet, years=COUNT),
 }

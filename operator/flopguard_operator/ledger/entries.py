@@ -8,6 +8,7 @@ since JSON readers elsewhere round integers above 2**53. This module is plain Py
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flopguard_operator.policy.terms import Terms
 
@@ -24,6 +25,9 @@ class RunRef:
     name: str
 
 
+NO_RUN = RunRef("", "", "")  # of an entry about the ledger itself
+
+
 @dataclass(frozen=True)
 class TermsSet:
     """A run was first seen, or what it is judged by has changed."""
@@ -36,6 +40,7 @@ class TermsSet:
     limit: str  # governing threshold, exact: "33000000000000000000000" or "p/q"
     rule: str
     citation: str
+    previous: str = ""  # UID of the run that had this name before, "" for none
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class AttemptOpened:
     workload_uid: str  # Job UID
     predecessor: str  # stream that this one continues, "" for the first
     cause: str  # Started | Parallel | Retried | Resumed | Recreated
+    weights: str = ""  # path of the last that its predecessor saved, "" for none
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,41 @@ class Settlement:
     pages: int
     source: str  # prometheus | sidecar | pod-status
     final: bool
+
+
+@dataclass(frozen=True)
+class GapCharged:
+    """What a stream is charged for the time in which nothing was heard of it.
+
+    Each entry replaces the one before of the same stream: `flops` is all that the
+    stream's gaps charge from here on, on top of its mark.
+    """
+
+    run: RunRef
+    stream: str  # pod UID
+    pod: str
+    change: str  # Opened | Grown | Closed | Reduced
+    reason: str  # PascalCase, from gaps.REASONS
+    flops: int
+    peak: int  # FLOP/s of all its devices together, dense
+    devices: str  # "8 x NVIDIA H100 80GB HBM3 (bf16)"
+    milliseconds: int  # of silence that are charged, by the operator's monotonic clock
+
+
+@dataclass(frozen=True)
+class DocumentNoted:
+    """A document about a run was kept beside the ledger: a manifest, an Event.
+
+    The store keeps the text under its digest; the evidence pack carries it.
+    """
+
+    run: RunRef
+    kind: str  # of the Kubernetes object: "Job", "Pod", "FineTuneRun", "Event"
+    name: str
+    uid: str
+    digest: str  # SHA-256 of the redacted text, hexadecimal
+    size: int  # bytes
+    by: str  # who changed the object last, as its managedFields say; "" if unknown
 
 
 @dataclass(frozen=True)
@@ -156,10 +197,53 @@ class WeightsSaved:
     upper: int  # that the run had spent, at most
 
 
-Event = (
+@dataclass(frozen=True)
+class EpochOpened:
+    """A writer took the ledger over; writers of smaller epochs append no more."""
+
+    run: ClassVar[RunRef] = NO_RUN
+    epoch: int  # from 1, one more for each writer
+    holder: str  # identity in the Lease: pod name and a random part
+    version: str  # of flopguard
+
+
+@dataclass(frozen=True)
+class KeyRotated:
+    """Heads after this entry are signed by another key; its own head by both."""
+
+    run: ClassVar[RunRef] = NO_RUN
+    before: str  # vkey
+    after: str  # vkey
+    reason: str
+
+
+@dataclass(frozen=True)
+class LedgerRecovered:
+    """A person accepted that entries were lost, and that the ledger goes on."""
+
+    run: ClassVar[RunRef] = NO_RUN
+    size: int  # of the newest head that was known
+    root: str  # of that head, base64
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RetentionSet:
+    """For how long a person decided that the ledger is kept."""
+
+    run: ClassVar[RunRef] = NO_RUN
+    years: int
+    by: str
+    reason: str
+
+
+RunEvent = (
     TermsSet
     | AttemptOpened
     | Settlement
+    | GapCharged
+    | DocumentNoted
     | Crossing
     | HoldSet
     | HoldProven
@@ -168,6 +252,8 @@ Event = (
     | FactChanged
     | WeightsSaved
 )
+LedgerEvent = EpochOpened | KeyRotated | LedgerRecovered | RetentionSet
+Event = RunEvent | LedgerEvent
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from flopguard_operator.ledger.accounts import Account, apply, due, mark_of, totals
 from flopguard_operator.ledger.entries import (
+    NO_RUN,
     AttemptOpened,
     Crossing,
     Entry,
@@ -78,13 +79,15 @@ class Replay:
         if entry.at != self.at:
             yield from self.settle()
             self.at = entry.at
-        event = entry.event
-        before = self.accounts.get(event.run.uid, Account(event.run))
-        if event.run != before.ref:
+        event, run = entry.event, entry.event.run
+        if run == NO_RUN:
+            return
+        before = self.accounts.get(run.uid, Account(run))
+        if run != before.ref:
             yield _wrong(entry, RUNS, "the run's UID is another run's")
         yield from _contradictions(entry, before)
-        self.accounts[event.run.uid] = apply(before, event)
-        self.touched[event.run.uid] = entry.index
+        self.accounts[run.uid] = apply(before, event)
+        self.touched[run.uid] = entry.index
 
     def settle(self) -> Iterator[Contradiction]:
         """End a commit: yield the crossings that its runs still owe."""

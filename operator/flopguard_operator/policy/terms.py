@@ -56,11 +56,13 @@ class Terms:
 class Totals:
     """The FLOPs of one run over all of its streams.
 
-    `measured` ≤ truth ≤ `upper`, the truth being what was executed up to the last mark.
+    `measured` ≤ truth ≤ `upper`, the truth being what was executed up to the last mark
+    of each stream, or up to now where a gap is charged.
     """
 
     done: Mapping[str, int] = field(default_factory=dict)  # category → FLOPs
     begun: int = 0
+    gaps: int = 0  # charged for the time in which nothing was heard
 
     @property
     def measured(self) -> int:
@@ -70,4 +72,4 @@ class Totals:
     @property
     def upper(self) -> int:
         """FLOPs that may have been executed: verdicts are judged on this."""
-        return max(self.begun, self.measured)
+        return max(self.begun, self.measured) + self.gaps
