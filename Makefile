@@ -70,6 +70,10 @@ verify-counting: install train model ## Count every family and method four ways:
 fuzz-hook: train $(FUZZ_TOOLS)/.installed ## 10,000 random programs with the hook and without: no difference
 	@PYTHONPATH=tests $(TRAIN)/bin/python -m fuzz --write
 
+.PHONY: model-check
+model-check: install ## Visit every state of the metering protocol's models (2 minutes)
+	@PYTHONPATH=tests $(BIN)/python -m robustness.modelcheck
+
 .PHONY: test-versions
 test-versions: train-versions $(FUZZ_TOOLS)/.installed ## Test the hook on torch 2.8 and 2.4 too
 	@status=0; for home in $(foreach v,$(OLDER),$(call older,$(v))); do \
