@@ -47,10 +47,11 @@ def decode(message: str, stream: str) -> Mark | None:
 def mark(pod: Pod) -> Mark | None:
     """Return the last mark in a pod's status; final only if its main containers ended.
 
-    A sidecar that was told to stop while the trainer still ran cannot know the end.
+    And that before the sidecar did: one that was told to stop while the trainer still
+    ran cannot know the end (`early-final` in tests/robustness/metering_model.py).
     """
     found = decode(pod.last_words, pod.uid)
-    if found is None or not found.final or pod.ended:
+    if found is None or not found.final or (pod.ended and pod.spoke_last):
         return found
     return replace(found, final=False)
 

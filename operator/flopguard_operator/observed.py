@@ -52,6 +52,7 @@ class Pod:
     last_words: str  # termination message of the sidecar, "" while it runs
     not_injected: str  # why injection left it alone, "" if it did not
     raw: Raw  # for binding, which reads the same object as the webhook
+    spoke_last: bool = False  # the sidecar ended no earlier than the main containers
     over: bool = False  # every container has terminated, the sidecar too
     gone: bool = False  # deleted from the API server
 
@@ -73,7 +74,8 @@ def pod(raw: Raw, *, gone: bool = False) -> Pod:
             for c in items(raw, "spec", "initContainers")
         ),
         ended=_mains_ended(raw),
-        last_words=_last_words(raw),
+        last_words=text(_last_state(raw), "message"),
+        spoke_last=_spoke_last(raw),
         not_injected=text(
             raw, "metadata", "annotations", naming.NOT_INJECTED_ANNOTATION
         ),
@@ -95,12 +97,29 @@ def _mains_ended(raw: Raw) -> bool:
     return bool(names) and names <= ended
 
 
-def _last_words(raw: Raw) -> str:
+def _last_state(raw: Raw) -> object:
+    """Return how the sidecar ended the last time, None if it never has."""
     for status in items(raw, "status", "initContainerStatuses"):
         if text(status, "name") == naming.SIDECAR_CONTAINER:
-            now = text(status, "state", "terminated", "message")
-            return now or text(status, "lastState", "terminated", "message")
-    return ""
+            now = at(status, "state", "terminated")
+            if text(now, "message"):
+                return now
+            return at(status, "lastState", "terminated")
+    return None
+
+
+def _spoke_last(raw: Raw) -> bool:
+    """Say whether the sidecar has seen the end of every main container.
+
+    One that was told to stop earlier, by whomever, wrote a final record all the same;
+    if the kubelet was still waiting to start it anew, that record is all there is.
+    """
+    spoken = text(_last_state(raw), "finishedAt")
+    mains = [
+        text(status, "state", "terminated", "finishedAt")
+        for status in items(raw, "status", "containerStatuses")
+    ]
+    return bool(spoken) and all(mains) and spoken >= max(mains, default="")
 
 
 @dataclass(frozen=True)

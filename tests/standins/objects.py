@@ -70,8 +70,9 @@ def pod(
     created: str = "2026-11-22T00:01:00Z",
 ) -> Raw:
     """Return an injected pod of Job `train`; `words` are its sidecar's last ones."""
-    state = {"terminated": {"exitCode": 0}} if ended else {"running": {}}
-    side = {"terminated": {"message": words}} if words else {"running": {}}
+    at_end = {"finishedAt": "2026-11-22T00:00:05Z"}
+    state = {"terminated": {"exitCode": 0, **at_end}} if ended else {"running": {}}
+    side = {"terminated": {"message": words, **at_end}} if words else {"running": {}}
     return {
         "metadata": {
             "name": f"train-{uid}",

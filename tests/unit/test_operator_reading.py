@@ -111,6 +111,31 @@ def test_a_final_record_closes_nothing_while_the_trainer_lives() -> None:
     assert not found.final
 
 
+@pytest.mark.parametrize(
+    ("sidecar_ended", "is_final"),
+    [
+        pytest.param("2026-11-22T00:00:05Z", True, id="in the same second"),
+        pytest.param("2026-11-22T00:00:09Z", True, id="after the trainer"),
+        pytest.param("2026-11-22T00:00:04Z", False, id="before the trainer"),
+        pytest.param("", False, id="nobody knows when"),
+    ],
+)
+def test_a_final_record_from_before_the_end_closes_nothing(
+    sidecar_ended: str, *, is_final: bool
+) -> None:
+    """Found by the model: a sidecar stopped early, and never started again in time."""
+    raw = objects.pod(words=objects.final_record(5), ended=True)
+    status = raw["status"]["initContainerStatuses"][0]
+    ended = {**status["state"]["terminated"], "finishedAt": sidecar_ended}
+    status["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    status["lastState"] = {"terminated": ended}
+
+    found = finalrecord.mark(pod(raw))
+
+    assert found is not None
+    assert found.final is is_final
+
+
 def test_a_final_mark_is_not_raised_by_a_rounded_one() -> None:
     """Prometheus rounds `begun` up: the exact end replaces what it said before."""
     last = finalrecord.decode(objects.final_record(2**60 + 1), "pod-1")
