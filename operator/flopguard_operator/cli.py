@@ -16,9 +16,10 @@ from flopguard_operator.cli_report import report
 from flopguard_operator.ledger.encoding import decode
 from flopguard_operator.ledger.entries import NO_RUN, Entry, Settlement
 from flopguard_operator.ledger.export import Leaf, parse
+from flopguard_operator.ledger.findings import OK, Report
 from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.store import export_file
-from flopguard_operator.ledger.verify import OK, Report, verify_lines
+from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.report.document import OUTCOMES
 from flopguard_operator.report.escaping import as_line
 from flopguard_operator.report.timeline import tell

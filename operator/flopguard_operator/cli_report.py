@@ -17,8 +17,9 @@ from flopguard_operator.cli_files import (
 )
 from flopguard_operator.ledger.accounts import Account, fold
 from flopguard_operator.ledger.export import read
+from flopguard_operator.ledger.findings import OK, Report
 from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.verify import OK, Report, verify_lines
+from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.report.as_json import as_json
 from flopguard_operator.report.document import OUTCOMES, compose
 from flopguard_operator.report.escaping import as_line

@@ -9,8 +9,9 @@ import pytest
 
 from flopguard_operator.ledger.entries import Event, FactsNoted, WeightsSaved
 from flopguard_operator.ledger.export import lines_of
+from flopguard_operator.ledger.findings import Report
 from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.verify import Report, verify_lines
+from flopguard_operator.ledger.verify import verify_lines
 from vectors.ledger_story import A, Commit, entries, exported, renumbered, story
 
 

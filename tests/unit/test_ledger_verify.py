@@ -24,8 +24,9 @@ from flopguard_operator.ledger.entries import (
 )
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.export import MAX_LINE_BYTES, lines_of, read
+from flopguard_operator.ledger.findings import Report
 from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.verify import Report, verify_lines
+from flopguard_operator.ledger.verify import verify_lines
 from vectors.ledger_story import (
     KEY,
     A,
@@ -79,6 +80,7 @@ def test_an_honest_ledger_verifies() -> None:
         "overshoot",
         "facts",
         "saved weights",
+        "counts",
     ]
     assert all(
         check.message[0].isupper() and check.message.endswith(".")

@@ -12,6 +12,7 @@ from flopguard_operator.ledger.entries import (
     NO_RUN,
     AttemptOpened,
     Crossing,
+    DocumentNoted,
     Entry,
     Event,
     FactChanged,
@@ -50,6 +51,8 @@ class Account:
     noted: Mapping[str, FactsNoted] = field(default_factory=dict)  # newest, by process
     changes: tuple[FactChanged, ...] = ()
     saves: tuple[WeightsSaved, ...] = ()
+    documents: tuple[DocumentNoted, ...] = ()
+    entries: int = field(default=0, compare=False)  # of the run so far
 
     @property
     def hold_reason(self) -> str:
@@ -59,6 +62,7 @@ class Account:
 
 def apply(account: Account, event: Event) -> Account:
     """Return the account after one more event of its run."""
+    account = replace(account, entries=account.entries + 1)
     match event:
         case TermsSet():
             account = replace(account, terms_set=event)
@@ -100,6 +104,8 @@ def _told(account: Account, event: Event) -> Account:
             account = replace(account, changes=(*account.changes, event))
         case WeightsSaved():
             account = replace(account, saves=(*account.saves, event))
+        case DocumentNoted():
+            account = replace(account, documents=(*account.documents, event))
     return account
 
 

@@ -29,6 +29,7 @@ from flopguard_operator.ledger.entries import (
     LedgerRecovered,
     RetentionSet,
     RunRef,
+    RunsCounted,
     Settlement,
     TermsSet,
     WeightsSaved,
@@ -300,4 +301,5 @@ _EVENTS: Mapping[str, _Codec] = {
     "KeyRotated": _record(KeyRotated),
     "LedgerRecovered": _record(LedgerRecovered, size=COUNT),
     "RetentionSet": _record(RetentionSet, years=COUNT),
+    "RunsCounted": _record(RunsCounted, runs=COUNT),
 }

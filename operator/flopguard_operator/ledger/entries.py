@@ -238,6 +238,19 @@ class RetentionSet:
     reason: str
 
 
+@dataclass(frozen=True)
+class RunsCounted:
+    """How many entries each run has, up to here: so that none can be left out.
+
+    Whoever gets the entries of some runs only, as an evidence pack gives them, holds
+    this against their number.
+    """
+
+    run: ClassVar[RunRef] = NO_RUN
+    runs: int
+    digest: str  # SHA-256 of `census.text`, hexadecimal
+
+
 RunEvent = (
     TermsSet
     | AttemptOpened
@@ -252,7 +265,7 @@ RunEvent = (
     | FactChanged
     | WeightsSaved
 )
-LedgerEvent = EpochOpened | KeyRotated | LedgerRecovered | RetentionSet
+LedgerEvent = EpochOpened | KeyRotated | LedgerRecovered | RetentionSet | RunsCounted
 Event = RunEvent | LedgerEvent
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from flopguard_operator.ledger import census
 from flopguard_operator.ledger.accounts import Account, apply, due, mark_of, totals
 from flopguard_operator.ledger.entries import (
     NO_RUN,
@@ -20,6 +21,7 @@ from flopguard_operator.ledger.entries import (
     HoldProven,
     HoldReleased,
     HoldSet,
+    RunsCounted,
     Settlement,
     TermsSet,
     WeightsSaved,
@@ -41,6 +43,7 @@ HOLDS = "holds"
 OVERSHOOT = "overshoot"
 FACTS = "facts"
 SAVES = "saved weights"
+COUNTS = "counts"
 
 RULES = {
     RUNS: "each run keeps its name and namespace",
@@ -54,6 +57,7 @@ RULES = {
     OVERSHOOT: "each overshoot is the final total less the limit",
     FACTS: "the digest of noted facts is that of their text, or of one noted before",
     SAVES: "saved weights of a process are noted in order, within the run's total",
+    COUNTS: "the newest count of each run's entries is right",
 }
 
 
@@ -73,6 +77,8 @@ class Replay:
     accounts: dict[str, Account] = field(default_factory=dict)
     at: str = ""
     touched: dict[str, int] = field(default_factory=dict)  # run UID → its last entry
+    counted: tuple[Entry, tuple[census.Counted, ...]] | None = None
+    """The newest count of the runs' entries, and what it should be."""
 
     def step(self, entry: Entry) -> Iterator[Contradiction]:
         """Apply one more entry and yield what is wrong with it."""
@@ -80,6 +86,8 @@ class Replay:
             yield from self.settle()
             self.at = entry.at
         event, run = entry.event, entry.event.run
+        if isinstance(event, RunsCounted):
+            self.counted = entry, census.of(self.accounts)
         if run == NO_RUN:
             return
         before = self.accounts.get(run.uid, Account(run))
@@ -101,6 +109,17 @@ class Replay:
                 what = f"{crossing.action} {crossing.reason} at {crossing.percent} %"
                 yield Contradiction(OWED, f"after entry {index}: {what} is missing")
         self.touched.clear()
+
+    def recount(self) -> Iterator[Contradiction]:
+        """End the ledger: yield whether its newest count of entries is wrong.
+
+        Only the newest is looked at: a wrong one before it misleads nobody now.
+        """
+        if self.counted is None:
+            return
+        entry, runs = self.counted
+        if entry.event != census.entry(runs):
+            yield _wrong(entry, COUNTS, "the runs have other numbers of entries")
 
 
 def _wrong(entry: Entry, check: str, what: str) -> Contradiction:

@@ -17,49 +17,17 @@ from flopguard_operator.ledger.export import (
     TruncatedError,
     parse,
 )
+from flopguard_operator.ledger.findings import (
+    INCOMPLETE,
+    MISMATCH,
+    OK,
+    Check,
+    Findings,
+    Report,
+    sentence,
+)
 from flopguard_operator.ledger.note import CheckSignature, Head
-from flopguard_operator.ledger.replay import RULES, Contradiction, Replay
-
-OK, MISMATCH, INCOMPLETE = "ok", "mismatch", "incomplete"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question that was asked of the ledger."""
-
-    name: str
-    outcome: str  # ok | mismatch | incomplete
-    message: str  # one sentence for people
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the verification found."""
-
-    checks: tuple[Check, ...]
-    size: int  # leaves that were read
-    root: str  # of those leaves, base64
-    vkey: str  # the key that the signature was checked with, "" if none was
-
-    @property
-    def outcome(self) -> str:
-        """The worst of all checks."""
-        found = {check.outcome for check in self.checks}
-        return next(each for each in (MISMATCH, INCOMPLETE, OK) if each in found)
-
-    @property
-    def exit_code(self) -> int:
-        """0: verified, 1: something does not hold, 2: not all could be checked."""
-        return {OK: 0, MISMATCH: 1, INCOMPLETE: 2}[self.outcome]
-
-
-@dataclass
-class _Found:
-    """What is wrong under one name: the first message, and how many there were."""
-
-    first: str
-    outcome: str
-    count: int = 1
+from flopguard_operator.ledger.replay import RULES, Replay
 
 
 @dataclass
@@ -70,28 +38,7 @@ class _Reading:
     note: str | None = None
     frontier: tree.Frontier = field(default_factory=tree.Frontier)
     replay: Replay = field(default_factory=Replay)
-    found: dict[str, _Found] = field(default_factory=dict)
-
-    def add(self, name: str, message: str, outcome: str = MISMATCH) -> None:
-        """Remember a finding, in bounded memory; a mismatch outweighs all else."""
-        before = self.found.get(name)
-        if before is None or (before.outcome, outcome) == (INCOMPLETE, MISMATCH):
-            self.found[name] = _Found(message, outcome)
-        elif before.outcome == outcome:
-            before.count += 1
-
-    def contradict(self, contradictions: Iterable[Contradiction]) -> None:
-        """Remember what the replay found."""
-        for each in contradictions:
-            self.add(each.check, each.message, MISMATCH if each.judged else INCOMPLETE)
-
-    def check(self, name: str, good: str) -> Check:
-        """Return the check of one name; `good` is what to say if it holds."""
-        found = self.found.get(name)
-        if found is None:
-            return Check(name, OK, _sentence(good))
-        more = f" (and {found.count - 1} more)" if found.count > 1 else ""
-        return Check(name, found.outcome, _sentence(found.first + more))
+    findings: Findings = field(default_factory=Findings)
 
 
 def verify_lines(
@@ -110,20 +57,26 @@ def verify_lines(
         for part in parse(lines):
             _take(reading, part)
     except TruncatedError as error:
-        reading.add("format", str(error), INCOMPLETE)
+        reading.findings.add("format", str(error), INCOMPLETE)
     except LedgerError as error:
-        reading.add("format", str(error))
+        reading.findings.add("format", str(error))
     else:
-        reading.contradict(reading.replay.settle())
+        reading.findings.contradict(reading.replay.settle())
+        reading.findings.contradict(reading.replay.recount())
     trusted = vkey or (reading.header.vkey if reading.header else "")
     size, root = reading.frontier.size, tree.root(reading.frontier)
+    check = reading.findings.check
     return Report(
         checks=(
-            reading.check("format", "the file is an exported ledger"),
-            reading.check("leaves", f"each of the {size} entries is spelled right"),
-            reading.check("order", "the entries are numbered from 0 without a gap"),
+            check("format", "the file is an exported ledger"),
+            reading.findings.check(
+                "leaves", f"each of the {size} entries is spelled right"
+            ),
+            reading.findings.check(
+                "order", "the entries are numbered from 0 without a gap"
+            ),
             *_head_checks(reading, trusted, check_signature, given=bool(vkey)),
-            *(reading.check(name, rule) for name, rule in RULES.items()),
+            *(check(name, rule) for name, rule in RULES.items()),
         ),
         size=size,
         root=Head("", size, root).root_base64,
@@ -147,11 +100,11 @@ def _leaf(reading: _Reading, data: bytes) -> None:
     try:
         entry = decode(data)
     except LedgerError as error:
-        reading.add("leaves", f"entry {index}: {error}")
+        reading.findings.add("leaves", f"entry {index}: {error}")
         return
     if entry.index != index:
-        reading.add("order", f"entry {entry.index} stands at place {index}")
-    reading.contradict(reading.replay.step(entry))
+        reading.findings.add("order", f"entry {entry.index} stands at place {index}")
+    reading.findings.contradict(reading.replay.step(entry))
 
 
 def _head_checks(
@@ -166,7 +119,7 @@ def _head_checks(
         key = note.parse_vkey(vkey)
         head = note.open_note(reading.note, key, check_signature)
     except LedgerError as error:
-        yield Check("signature", MISMATCH, _sentence(ascii(str(error))[1:-1]))
+        yield Check("signature", MISMATCH, sentence(ascii(str(error))[1:-1]))
         yield Check("root", INCOMPLETE, "There is no signed tree head to compare with.")
         return
     if (reading.header.origin, reading.header.vkey) != (key.name, vkey):
@@ -178,13 +131,9 @@ def _head_checks(
         yield Check("signature", OK, f"Signed by {whose}, {key.text}{hint}.")
     size = reading.frontier.size
     if head != Head(head.origin, size, tree.root(reading.frontier)):
-        reading.add(
+        reading.findings.add(
             "root",
             f"the signed head covers {head.size} entries with root {head.root_base64},"
             f" and the {size} entries here do not make it",
         )
-    yield reading.check("root", f"the {size} entries make the signed root")
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+    yield reading.findings.check("root", f"the {size} entries make the signed root")
