@@ -1,4 +1,4 @@
-"""A slice of the SIGKILL campaign: the page and the final record survive any instant."""
+"""A slice of the SIGKILL campaign: page and final record survive any instant."""
 
 from robustness import kills
 from robustness.rows import merge
@@ -14,7 +14,7 @@ def test_a_process_killed_at_any_instant_leaves_its_page_right() -> None:
 
 
 def test_a_sidecar_killed_at_any_instant_leaves_a_whole_record() -> None:
-    """The kubelet finds either nothing yet, or a record that says no more than is so."""
+    """The kubelet finds nothing yet, or a record that says no more than is so."""
     (row,) = merge(kills.sidecars(range(4)))
 
     assert row.trials == 4
