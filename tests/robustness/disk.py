@@ -1,7 +1,8 @@
 """A disk that loses power: a VFS for SQLite that keeps what was not synced apart.
 
-Each file has its durable bytes, and what was written since its last sync. When the power fails, each of those writes has reached the disk in a random half of its
-sectors, and each truncation or not: so unsynced data is lost, torn and re-ordered.
+Each file has its durable bytes, and what was written since its last sync. When the
+power fails, each of those writes has reached the disk in a random half of its sectors,
+and each truncation or not: so unsynced data is lost, torn and re-ordered.
 https://sqlite.org/vfs.html, https://sqlite.org/atomiccommit.html section 2
 """
 
