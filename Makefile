@@ -74,6 +74,10 @@ fuzz-hook: train $(FUZZ_TOOLS)/.installed ## 10,000 random programs with the hoo
 model-check: install ## Visit every state of the metering protocol's models (2 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m robustness.modelcheck
 
+.PHONY: robustness
+robustness: install ## Break everything on purpose: docs/robustness.md (hours; SHARE=0.01 for a look)
+	@PYTHONPATH=tests $(BIN)/python -m robustness --share $(or $(SHARE),1 --write)
+
 .PHONY: test-versions
 test-versions: train-versions $(FUZZ_TOOLS)/.installed ## Test the hook on torch 2.8 and 2.4 too
 	@status=0; for home in $(foreach v,$(OLDER),$(call older,$(v))); do \

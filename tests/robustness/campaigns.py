@@ -1,0 +1,144 @@
+"""What `make robustness` runs: each campaign, its seeds, and what they prove.
+
+A campaign yields rows; one that finds something raises with the seed in its message.
+What runs on a seed runs the same on the next machine: only threads and processes of the
+operating system are left to chance, in the layers `process` and `cluster`.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import NamedTuple
+
+from robustness import kills, modelcheck, powercuts
+from robustness.rows import Row, merge
+
+Rows = Callable[[range], Iterator[Row]]
+
+
+class Campaign(NamedTuple):
+    """One campaign.
+
+    Attributes:
+        name: As the command line takes it.
+        layer: One of `rows.LAYERS`.
+        seeds: How many in a whole run.
+        chunk: Seeds that one process does at a time.
+        rows: Runs seeds.
+        claim: What it shows, in a sentence.
+        is_control: Whether it must lose FLOPs, or it would show nothing.
+    """
+
+    name: str
+    layer: str
+    seeds: int
+    chunk: int
+    rows: Rows
+    claim: str
+    is_control: bool = False
+
+
+def _models(seeds: range) -> Iterator[Row]:
+    """Search the models of the protocol; each seed is one of them."""
+    for index in seeds:
+        found = list(modelcheck.check(modelcheck.WHOLE[index : index + 1]))
+        wrong = [one for one in found if not one.is_right]
+        if wrong:
+            message = f"model {index}: {wrong[0]}"
+            raise AssertionError(message)
+        yield from modelcheck.rows(found)
+
+
+def _normal(seeds: range) -> Iterator[Row]:
+    yield from powercuts.power_cuts(seeds, "NORMAL")
+
+
+ALL = (
+    Campaign(
+        "models",
+        "model",
+        len(modelcheck.WHOLE),
+        1,
+        _models,
+        "in every state within the bounds all invariants hold, and every planted bug is"
+        " found",
+    ),
+    Campaign(
+        "power-cuts",
+        "disk",
+        66_667,
+        500,
+        powercuts.power_cuts,
+        "what a commit acknowledged is there after the power failed (3 cuts a seed)",
+    ),
+    Campaign(
+        "power-cuts-control",
+        "disk",
+        2_000,
+        500,
+        _normal,
+        "the same disk loses commits of SQLite with synchronous=NORMAL",
+        is_control=True,
+    ),
+    Campaign(
+        "io-errors",
+        "disk",
+        6_000,
+        500,
+        powercuts.io_errors,
+        "nothing is acknowledged that a failing disk did not take (3 errors a seed)",
+    ),
+    Campaign(
+        "kill-processes",
+        "process",
+        2_000,
+        100,
+        kills.pages,
+        "a page says what was done and what was begun, whenever its process is killed",
+    ),
+    Campaign(
+        "kill-sidecars",
+        "process",
+        200,
+        20,
+        kills.sidecars,
+        "the final record is whole, whenever the sidecar is killed",
+    ),
+)
+
+
+def run(
+    campaign: Campaign, seeds: int, jobs: int, told: Callable[[int], None]
+) -> list[Row]:
+    """Run a campaign's first seeds in processes; return one row per fault.
+
+    Args:
+        campaign: Which.
+        seeds: How many.
+        jobs: Processes at a time.
+        told: Called with the number of seeds that are done.
+
+    Raises:
+        AssertionError: A trial showed what must not be; its seed is in the message.
+    """
+    chunks = [
+        range(first, min(first + campaign.chunk, seeds))
+        for first in range(0, seeds, campaign.chunk)
+    ]
+    found: dict[int, list[Row]] = {}
+    done = 0
+    with ProcessPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(_chunk, campaign.name, c): c for c in chunks}
+        for future in as_completed(waiting):
+            chunk = waiting[future]
+            found[chunk.start] = future.result()
+            done += len(chunk)
+            told(done)
+    return merge(row for first in sorted(found) for row in found[first])
+
+
+def _chunk(name: str, seeds: range) -> list[Row]:
+    # A statement that is thrown away on a dead disk complains where nobody can hear it.
+    sys.unraisablehook = lambda _: None
+    campaign = next(one for one in ALL if one.name == name)
+    return merge(campaign.rows(seeds))
