@@ -4,15 +4,18 @@ It reads files and prints. It never imports kopf, kubernetes or torch, so it sta
 once and installs on an auditor's laptop.
 """
 
-import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from flopguard_operator.cli_evidence import evidence
 from flopguard_operator.cli_explain import explain
-from flopguard_operator.cli_files import epilog, ledger_lines, told
+from flopguard_operator.cli_files import epilog, ledger_lines, pack_or_lines, told
 from flopguard_operator.cli_report import report
+from flopguard_operator.evidence.told import PACK_OUTCOMES, dumped
+from flopguard_operator.evidence.verify import verify_pack
 from flopguard_operator.ledger.encoding import decode
 from flopguard_operator.ledger.entries import NO_RUN, Entry, Settlement
 from flopguard_operator.ledger.export import Leaf, parse
@@ -36,6 +39,7 @@ _EXPORT = (
         *_EXPORT,
         "flopguard verify ledger.jsonl",
         "flopguard report --ledger ledger.jsonl --format html -o report.html",
+        "flopguard evidence support-bot --ledger ledger.db -o pack.tar",
         "flopguard explain --base NAME --base-flops 7.2e23 --modification-flops 1e22",
     ),
 )
@@ -45,7 +49,7 @@ def main() -> None:
 
 @main.command(
     epilog=epilog(
-        "flopguard verify ledger.jsonl",
+        "flopguard verify pack.tar",
         'flopguard verify ledger.jsonl --vkey "$(cat ledger.vkey)"',
     )
 )
@@ -59,16 +63,21 @@ def main() -> None:
     " file's own key is taken: that shows that the file is whole, not who made it.",
 )
 def verify(file: str, vkey: str, *, machine: bool) -> None:
-    """Check a ledger offline: signature, hashes, every verdict anew.
+    """Check an evidence pack or a ledger offline: signature, hashes, every verdict.
 
-    FILE is an exported ledger, the operator's ledger.db, or - for standard input.
+    FILE is an evidence pack, an exported ledger, the operator's ledger.db, or - for
+    standard input.
     """
-    with ledger_lines(file) as lines:
-        checked = verify_lines(lines, check_signature, vkey)
+    with pack_or_lines(file) as given:
+        if given.pack is None:
+            checked = verify_lines(given.lines, check_signature, vkey)
+        else:
+            checked = verify_pack(given.pack, check_signature, vkey)
+        outcomes = OUTCOMES if given.pack is None else PACK_OUTCOMES
     if machine:
-        click.echo(json.dumps(_as_json(checked), indent=2))
+        click.echo(dumped(checked))
     else:
-        _print(checked)
+        _print(checked, outcomes)
     sys.exit(checked.exit_code)
 
 
@@ -108,28 +117,14 @@ def show(file: str) -> None:
                 click.echo(as_line(_line(decode(part.data))))
 
 
-def _print(checked: Report) -> None:
+def _print(checked: Report, outcomes: Mapping[str, str]) -> None:
     for check in checked.checks:
         outcome = f"{check.outcome:<10}"
         colour = "green" if check.outcome == OK else "red"
         text = f"  {check.name:<13}  {as_line(check.message)}"
         click.echo(click.style(outcome, fg=colour) + text)
     click.echo(f"{checked.size} entries, root hash {checked.root}")
-    click.secho(OUTCOMES[checked.outcome], bold=True)
-
-
-def _as_json(checked: Report) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "outcome": checked.outcome,
-        "size": checked.size,
-        "root": checked.root,
-        "vkey": checked.vkey,
-        "checks": [
-            {"name": check.name, "outcome": check.outcome, "sentence": check.message}
-            for check in checked.checks
-        ],
-    }
+    click.secho(outcomes[checked.outcome], bold=True)
 
 
 def _line(entry: Entry) -> str:
@@ -148,6 +143,7 @@ def _line(entry: Entry) -> str:
 
 
 main.add_command(report)
+main.add_command(evidence)
 main.add_command(explain)
 
 if __name__ == "__main__":

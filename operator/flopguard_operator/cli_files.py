@@ -4,15 +4,18 @@ A ledger may come from a stranger: what is printed of it cannot move a cursor, a
 way in which a file can be wrong ends in a traceback.
 """
 
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
+from flopguard_operator.evidence.archive import BLOCK, PackError, is_archive
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.ledger.export import TruncatedError, lines_of
 from flopguard_operator.ledger.store import export_file
@@ -59,7 +62,7 @@ def told() -> Iterator[None]:
         raise UnusableError(as_line(message)) from error
     except (LedgerUnavailableError, TruncatedError) as error:
         raise UnusableError(as_line(str(error))) from error
-    except LedgerError as error:
+    except (LedgerError, PackError) as error:
         raise MismatchError(as_line(str(error))) from error
 
 
@@ -83,6 +86,36 @@ def ledger_lines(file: str) -> Iterator[Iterator[bytes]]:
             yield lines_of(stream)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a file turned out to be."""
+
+    pack: BinaryIO | None  # an evidence pack, which seeks
+    lines: Iterable[bytes] = ()  # of a ledger, if it is no pack
+
+
+@contextmanager
+def pack_or_lines(file: str) -> Iterator[Given]:
+    """Give an evidence pack, or else the lines of a ledger.
+
+    Args:
+        file: path of a pack, an export or a database, "-" for standard input.
+    """
+    with told(), ExitStack() as stack:
+        if file == "-":
+            stream = stack.enter_context(_spooled(sys.stdin.buffer))
+        else:
+            stream = stack.enter_context(Path(file).open("rb"))
+        packed = is_archive(stream.read(BLOCK))
+        stream.seek(0)
+        if packed:
+            yield Given(stream)
+        elif file == "-":
+            yield Given(None, lines_of(stream))
+        else:
+            yield Given(None, stack.enter_context(ledger_lines(file)))
+
+
 def write_text(text: str, output: Path | None) -> None:
     """Write to a file, or to standard output without one."""
     if output is None:
@@ -90,6 +123,15 @@ def write_text(text: str, output: Path | None) -> None:
         return
     with told():
         output.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _spooled(source: BinaryIO) -> Iterator[BinaryIO]:
+    """Give standard input as a file that can be read twice."""
+    with tempfile.TemporaryFile() as spool:
+        shutil.copyfileobj(source, spool)
+        spool.seek(0)
+        yield spool
 
 
 @contextmanager

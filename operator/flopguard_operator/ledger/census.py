@@ -1,8 +1,9 @@
 """Count the entries of each run, so that a part of a ledger can be shown to be whole.
 
-A line per run, sorted: SHA-256 of its UID, SHA-256 of its program's name, and how many
-entries it has. A stranger who gets the entries of one program learns from it how many
-runs there are beside, and nothing of them unless he knows their names already.
+A line per run, sorted: SHA-256 of its UID, of its namespace and name, and of its
+program, and how many entries it has. A stranger who gets the entries of one program
+learns from it how many runs there are beside, and nothing of them unless he knows their
+names already.
 """
 
 import hashlib
@@ -10,21 +11,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flopguard_operator.ledger.accounts import Account
-from flopguard_operator.ledger.entries import RunsCounted
+from flopguard_operator.ledger.entries import RunRef, RunsCounted
 
 
 @dataclass(frozen=True)
 class Counted:
     """One run of the census."""
 
-    uid: str
+    ref: RunRef
     program: str  # "" for none
     entries: int
 
     @property
     def line(self) -> str:
         """The run as it stands in the text."""
-        return f"{hidden(self.uid)} {hidden(self.program)} {self.entries}\n"
+        names = (self.ref.uid, f"{self.ref.namespace}/{self.ref.name}", self.program)
+        return f"{' '.join(map(hidden, names))} {self.entries}\n"
 
 
 def hidden(name: str) -> str:
@@ -35,8 +37,8 @@ def hidden(name: str) -> str:
 def of(accounts: Mapping[str, Account]) -> tuple[Counted, ...]:
     """Return the census of all runs that have entries."""
     return tuple(
-        Counted(uid, program_of(account), account.entries)
-        for uid, account in accounts.items()
+        Counted(account.ref, program_of(account), account.entries)
+        for account in accounts.values()
         if account.entries
     )
 

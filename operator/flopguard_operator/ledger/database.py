@@ -132,6 +132,12 @@ def newest_note(connection: Connection) -> str:
     return str(row[0])
 
 
+def notes(connection: Connection) -> Iterator[str]:
+    """Yield the signed notes of all heads, the newest last."""
+    rows = connection.execute("SELECT note FROM heads ORDER BY size")
+    yield from (str(note) for (note,) in rows)
+
+
 def vkey(connection: Connection) -> str:
     """Return the public key that the ledger was begun with, "" where none is."""
     row = connection.execute("SELECT vkey FROM key LIMIT 1").fetchone()

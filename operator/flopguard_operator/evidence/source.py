@@ -1,0 +1,85 @@
+"""Read the ledger that a pack is made of: an export, or the operator's database."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from flopguard_operator.ledger import database
+from flopguard_operator.ledger.errors import LedgerError
+from flopguard_operator.ledger.export import (
+    Header,
+    Leaf,
+    SignedHead,
+    lines_of,
+    parse,
+)
+
+SQLITE = b"SQLite format 3\0"  # sqlite.org/fileformat.html, offset 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A ledger as a pack needs it."""
+
+    vkey: str  # of the newest head
+    heads: tuple[str, ...]  # signed notes, the newest last
+    leaves: Callable[[], Iterator[bytes]]  # in order, from the first
+    documents: Mapping[str, bytes] = field(default_factory=dict)  # by digest
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Source]:
+    """Give the ledger in a file; it is only read.
+
+    Raises:
+        LedgerError: the file is no ledger.
+        LedgerUnavailableError: the file cannot be read now.
+        OSError: the same.
+    """
+    with path.open("rb") as stream:
+        beginning = stream.read(len(SQLITE))
+        if beginning != SQLITE:
+            yield of_export(stream)
+            return
+    with database.errors_named(path):
+        connection = database.connect_to_read(path)
+        try:
+            database.refuse_strangers(connection)
+            connection.execute("BEGIN")  # one snapshot, whatever is written meanwhile
+            yield Source(
+                vkey=database.vkey(connection),
+                heads=tuple(database.notes(connection)),
+                leaves=lambda: (data for _, data, _ in database.leaves(connection)),
+            )
+        finally:
+            connection.close()
+
+
+def of_export(stream: BinaryIO) -> Source:
+    """Return the ledger in an export, which has one head and no documents.
+
+    Raises:
+        LedgerError: the stream is not an export.
+    """
+    vkey, note = "", ""
+    stream.seek(0)
+    for part in parse(lines_of(stream)):
+        match part:
+            case Header():
+                vkey = part.vkey
+            case SignedHead():
+                note = part.note
+
+    def leaves() -> Iterator[bytes]:
+        stream.seek(0, io.SEEK_SET)
+        for part in parse(lines_of(stream)):
+            if isinstance(part, Leaf):
+                yield part.data
+
+    if not note:
+        message = "the export has no tree head"
+        raise LedgerError(message)
+    return Source(vkey, (note,), leaves)
