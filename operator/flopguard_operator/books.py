@@ -11,9 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account, apply
 from flopguard_operator.ledger.encoding import encode
-from flopguard_operator.ledger.entries import NO_RUN, Entry, Event, HoldSet, RunRef
+from flopguard_operator.ledger.entries import (
+    NO_RUN,
+    AttemptOpened,
+    Entry,
+    Event,
+    GapCharged,
+    HoldSet,
+    RunRef,
+    Settlement,
+)
 from flopguard_operator.ledger.note import Head
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.marks import Mark, merge
@@ -46,6 +56,10 @@ class Books:
     owner: dict[str, str] = field(default_factory=dict)  # stream → run UID
     held: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Run UID → when its hold was set: for people, and on the monotonic clock."""
+    told: dict[str, str] = field(default_factory=dict)  # stream → its last entry's time
+    spans: dict[str, coverage.Spans] = field(default_factory=dict)  # by run UID
+    named: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """(namespace, name) → UIDs of the runs that had it, oldest first."""
     head: Head | None = None
     vkey: str = ""
     _store: SqliteStore | None = None
@@ -101,14 +115,15 @@ class Books:
         if self._store is None:
             self._store = self.open_store()
         loaded = self._store.load()
-        accounts: dict[str, Account] = {}
-        held: dict[str, tuple[str, float]] = {}
+        read = Books(self.open_store)
         for entry in loaded.entries:
-            _take(entry, accounts, held)
+            read._take(entry)
         # From here on nothing fails: the memory is never half of what was read.
-        self.accounts, self.held = accounts, held
+        self.accounts, self.held, self.told = read.accounts, read.held, read.told
+        self.spans, self.named = read.spans, read.named
         self.marks = {run: dict(marks) for run, marks in loaded.marks.items()}
-        self.owner = {s: run for run, marks in self.marks.items() for s in marks}
+        self.owner = read.owner
+        self.owner |= {s: run for run, marks in self.marks.items() for s in marks}
         self.head, self.vkey = loaded.head, self._store.vkey
         self._loaded = True
 
@@ -119,7 +134,7 @@ class Books:
             self._store = self.open_store()
         self.head = self._store.commit(events, marks, at)
         for event in events:
-            _take(Entry(index=0, at=at, event=event), self.accounts, self.held)
+            self._take(Entry(index=0, at=at, event=event))
         for run_uid, mark in marks:
             self.marks.setdefault(run_uid, {})[mark.stream] = mark
 
@@ -127,21 +142,32 @@ class Books:
         """Return a run's account; an empty one if the ledger does not know it."""
         return self.accounts.get(ref.uid, Account(ref))
 
+    def previous(self, ref: RunRef) -> str:
+        """Return the UID of the run that had a run's name before it, "" for none."""
+        known = self.named.get((ref.namespace, ref.name), [])
+        before = known[: known.index(ref.uid)] if ref.uid in known else known
+        return before[-1] if before else ""
+
     def of_run(self, run_uid: str) -> Mapping[str, Mark]:
         """Return the high-water marks of a run's streams."""
         return self.marks.get(run_uid, {})
 
-
-def _take(
-    entry: Entry, accounts: dict[str, Account], held: dict[str, tuple[str, float]]
-) -> None:
-    """Fold an entry into the accounts and, of a hold, keep when it was set."""
-    ref = entry.event.run
-    if ref == NO_RUN:
-        return
-    account = accounts.get(ref.uid, Account(ref))
-    accounts[ref.uid] = apply(account, entry.event)
-    if isinstance(entry.event, HoldSet):
-        since = datetime.fromisoformat(entry.at)
-        ago = (datetime.now(UTC) - since).total_seconds()
-        held[ref.uid] = (entry.at, time.monotonic() - max(0.0, ago))
+    def _take(self, entry: Entry) -> None:
+        """Fold an entry into the memory."""
+        event, ref = entry.event, entry.event.run
+        if ref == NO_RUN:
+            return
+        account = self.accounts.get(ref.uid)
+        if account is None:
+            account = Account(ref)
+            self.named.setdefault((ref.namespace, ref.name), []).append(ref.uid)
+        self.accounts[ref.uid] = apply(account, event)
+        self.spans[ref.uid] = coverage.extend(self.spans.get(ref.uid, {}), entry)
+        if isinstance(event, AttemptOpened | Settlement | GapCharged):
+            self.told[event.stream] = entry.at
+        if isinstance(event, GapCharged):
+            self.owner.setdefault(event.stream, ref.uid)
+        if isinstance(event, HoldSet):
+            since = datetime.fromisoformat(entry.at)
+            ago = (datetime.now(UTC) - since).total_seconds()
+            self.held[ref.uid] = (entry.at, time.monotonic() - max(0.0, ago))

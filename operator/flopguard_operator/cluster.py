@@ -132,6 +132,34 @@ class Cluster:
         )
 
     @_translated
+    def pods_of(self, namespace: str) -> list[Raw]:
+        """Return the raw pods of a namespace, from the API server's own cache."""
+        answer = self._core.list_namespaced_pod(
+            namespace, resource_version="0", **_PLAIN
+        )
+        page = _plain(answer)
+        if "items" not in page:
+            message = "no list of pods"
+            raise ValueError(message)
+        return list(items(page, "items"))
+
+    @_translated
+    def node(self, name: str) -> Raw | None:
+        """Return a raw node, None where there is none of that name."""
+        try:
+            return _plain(self._core.read_node(name, **_PLAIN))
+        except ApiException as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    @_translated
+    def governed(self, namespace: str) -> bool:
+        """Say if pods without a run are charged in a namespace: by its label."""
+        labels = at(self._namespace(namespace), "metadata", "labels")
+        return text(labels, naming.GOVERNED_LABEL) != "false"
+
+    @_translated
     def injected_pods(self) -> set[str]:
         """Return the UIDs of all pods of the cluster that carry the run label."""
         list_them = self._core.list_pod_for_all_namespaces

@@ -27,7 +27,9 @@ WORKLOAD_CONFLICT = "WorkloadConflict"
 BASE_MODEL_KNOWN = "BaseModelKnown"
 """A pre-training figure is given; False with `BaseModelUnknown`: 3.3e22 governs."""
 METERING_INCOMPLETE = "MeteringIncomplete"
-"""True when pods of the workload run without the meter."""
+"""True when pods run without the meter, or on devices whose peak is not known."""
+METER_REGRESSED = "MeterRegressed"
+"""True when the marks of a pod fell: its pages were removed."""
 PROMETHEUS_AVAILABLE = "PrometheusAvailable"
 """Prometheus answers; while False, marks are read from the sidecars directly."""
 LEDGER_AVAILABLE = "LedgerAvailable"
@@ -42,6 +44,7 @@ HELD = "Held"
 ALL_WELL = "AsExpected"
 TRUE, FALSE = "True", "False"
 
+MOST_NAMES, MOST_MESSAGE = 8, 2_000
 NOT_REACHED = "BelowAllLines"
 HOLDING = "PodsTerminating"
 
@@ -133,6 +136,7 @@ def of_run(
         Condition(WORKLOAD_CONFLICT, FALSE),
         _base_model(view),
         _metering(view, around),
+        _regressed(view),
         around.prometheus,
         around.ledger,
         _of_verdicts(BUDGET_ABOVE_THRESHOLD, plan, (reasons.BUDGET_ABOVE_THRESHOLD,)),
@@ -191,7 +195,7 @@ def unmetered(view: RunView, owner: Mapping[str, str]) -> Unmetered:
 def _metering(view: RunView, around: Surroundings) -> Condition:
     found = around.unmetered
     if not found.pods:
-        return Condition(METERING_INCOMPLETE, FALSE)
+        return _unproven(view)
     count = found.pods
     if found.refused:
         message = f"{count} pod(s) run without the meter: {found.refused}"
@@ -208,8 +212,51 @@ def _metering(view: RunView, around: Surroundings) -> Condition:
         f"FineTuneRun was there, or the webhook was down. Their FLOPs are not counted. "
         f"Delete them (kubectl -n {view.ref.namespace} delete pod -l "
         f"batch.kubernetes.io/job-name={name}); the Job starts metered ones."
+        f"{_named(view.watched.unmetered, ' Pods: ')}"
     )
     return Condition(METERING_INCOMPLETE, TRUE, "PodsNotInjected", message)
+
+
+def _unproven(view: RunView) -> Condition:
+    """Return what is not metered though nothing says that it was left alone."""
+    watched = view.watched
+    if watched.unknown:
+        message = _cut("; ".join(watched.unknown))
+        return Condition(METERING_INCOMPLETE, TRUE, "DeviceUnknown", message)
+    if not watched.unmetered:
+        return Condition(METERING_INCOMPLETE, FALSE)
+    message = (
+        f"Nothing counts in these pods: {_named(watched.unmetered)}. What they may "
+        f"have executed is charged at the peak of their accelerators from their start, "
+        f"until their meter speaks. Look whether they are injected, and whether the "
+        f"hook is switched off in them (python -S or -I, PYTHONPATH, FLOPGUARD_DISABLE)."
+    )
+    return Condition(METERING_INCOMPLETE, TRUE, "NotMetered", message)
+
+
+def _regressed(view: RunView) -> Condition:
+    pods = view.watched.regressed
+    if not pods:
+        return Condition(METER_REGRESSED, FALSE)
+    message = (
+        f"The marks of these pods fell, so pages were removed from their folder: "
+        f"{_named(pods)}. They are charged at the peak of their accelerators from the "
+        f"last mark before on. Delete them; the Job starts others."
+    )
+    return Condition(METER_REGRESSED, TRUE, "PagesRemoved", message)
+
+
+def _named(pods: tuple[str, ...], lead: str = "") -> str:
+    """Return the first names of a list, and how many there are beside them."""
+    if not pods:
+        return ""
+    more = len(pods) - MOST_NAMES
+    rest = f" and {more} more" if more > 0 else ""
+    return f"{lead}{', '.join(pods[:MOST_NAMES])}{rest}"
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…"
 
 
 def _of_verdicts(kind: str, plan: Plan, wanted: tuple[str, ...]) -> Condition:

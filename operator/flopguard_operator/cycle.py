@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from flopguard_operator import auditing, gathering, settling, sidecars
 from flopguard_operator import conditions as c
-from flopguard_operator import gathering, settling, sidecars
+from flopguard_operator.auditing import Auditor
 from flopguard_operator.books import Books, refuse_unfit
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.conditions import Condition
-from flopguard_operator.gathering import Refused
+from flopguard_operator.gathering import Reading, Refused
+from flopguard_operator.ledger.accounts import totals
 from flopguard_operator.ledger.encoding import encode_mark
 from flopguard_operator.ledger.entries import Event, RunRef
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
@@ -54,9 +56,14 @@ class Cycle:
     books: Books
     publisher: Publisher
     listener: Listener = field(default_factory=Listener)
+    auditor: Auditor = field(init=False)
     ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
     _settled: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Start without any memory of streams and nodes."""
+        self.auditor = Auditor(self.settings, self.cluster)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Repeat until `stop` is set; a failing cycle is logged, never fatal."""
@@ -103,19 +110,21 @@ class Cycle:
         ledger = await self._load()
         views, refused = gathering.views(self.cache)
         read = await self._marks(pods)
-        found, prometheus = read or ({}, UNREAD)
-        found = {**found, **await self._listen(pods, views, found)}
+        reading = read or Reading({}, UNREAD)
+        found = await self._listen(pods, views, reading)
         views = [await self._of_held(view) for view in views]
+        views = await self.auditor.strays(views, self.cache, self.books.owner)
         leaving, refused = await self._leaving(refused)
         views += leaving
         raised = self._raise(views, refused, found) if ledger.status == c.TRUE else []
+        views = [await self._watched(view, raised, ledger) for view in views]
         plans = self._plans(views, raised)
         # A crash before this line: the marks are read again, nothing was decided.
         ledger, events = await self._commit(plans, raised, ledger)
         # A crash after it: the account asks for the same status and the same hold.
         if ledger.status == c.TRUE and read is not None:
             self.cache.forget_gone_pods(pods)
-        told = Situation(prometheus, ledger, self.listener)
+        told = Situation(reading.condition, ledger, self.listener)
         await self._publish(plans, refused, events, told)
         return read is not None
 
@@ -136,20 +145,19 @@ class Cycle:
                 await self.publisher.refuse(one)
         await self.publisher.finish(told.ledger)
 
-    async def _marks(
-        self, pods: Mapping[str, Pod]
-    ) -> tuple[dict[str, Mark], Condition] | None:
+    async def _marks(self, pods: Mapping[str, Pod]) -> Reading | None:
         """Read the newest marks; None where even that which cannot fail has failed."""
+        stale = 2 * auditing.patience(self.settings).poll
         try:
-            return await gathering.marks(self.settings.prometheus_url, pods)
+            return await gathering.marks(self.settings.prometheus_url, pods, stale)
         except Exception:  # noqa: BLE001 - the cycle also releases, refuses and says
             _log.exception("marks could not be read")
             return None
 
     async def _listen(
-        self, pods: Mapping[str, Pod], views: list[RunView], found: Mapping[str, Mark]
+        self, pods: Mapping[str, Pod], views: list[RunView], read: Reading
     ) -> dict[str, Mark]:
-        """Ask some sidecars for the facts of their processes; return their marks too.
+        """Ask some sidecars for the facts of their processes; return all marks.
 
         What fails here costs second opinions, never the count.
         """
@@ -161,20 +169,38 @@ class Cycle:
             heard = await sidecars.listen(due)
         except Exception:  # noqa: BLE001 - see above
             _log.exception("facts could not be read")
-            return {}
+            heard = {}
         self.listener.take(heard)
-        return {
-            uid: merge(found[uid], told.mark) if uid in found else told.mark
-            for uid, told in heard.items()
-        }
+        found = dict(read.marks)
+        for uid, told in heard.items():
+            found[uid] = merge(found[uid], told.mark) if uid in found else told.mark
+        self.auditor.hear(read, heard, found)
+        return found
+
+    async def _watched(
+        self, view: RunView, raised: list[tuple[str, Mark]], ledger: Condition
+    ) -> RunView:
+        """Return a view with what is known of each of its streams as of now."""
+        if ledger.status != c.TRUE:
+            return view  # without the accounts nothing would be known of the streams
+        marks = self._newest(view.ref.uid, raised)
+        view = replace(view, previous=self.books.previous(view.ref))
+        with _isolated(view.ref):
+            return await self.auditor.look(view, self.books, self.listener, marks)
+        return view
+
+    def _newest(self, uid: str, raised: list[tuple[str, Mark]]) -> dict[str, Mark]:
+        """Return the marks of a run's streams with those of this cycle."""
+        higher = {mark.stream: mark for run, mark in raised if run == uid}
+        return {**self.books.of_run(uid), **higher}
 
     def _urgent(self, views: list[RunView]) -> set[str]:
         """Return the UIDs of the pods of runs that near a limit, or are being held."""
         found = set()
         for view in views:
             account = self.books.account(view.ref)
-            marks = self.books.of_run(view.ref.uid).values()
-            upper = sum(max(mark.begun, mark.measured) for mark in marks)
+            marks = self.books.of_run(view.ref.uid)
+            upper = totals(replace(account, streams=marks)).upper
             waiting = account.hold is not None and account.proven is None
             if waiting or settling.is_near(view, upper):
                 found |= {pod.uid for pod in view.pods}
@@ -270,12 +296,9 @@ class Cycle:
         So is one whose events the ledger cannot hold.
         """
         plans = []
-        higher: dict[str, dict[str, Mark]] = {}
-        for run_uid, mark in raised:
-            higher.setdefault(run_uid, {})[mark.stream] = mark
         for view in views:
             uid = view.ref.uid
-            marks = {**self.books.of_run(uid), **higher.get(uid, {})}
+            marks = self._newest(uid, raised)
             since = time.monotonic() - self._settled.get(uid, 0.0)
             due = since >= self.settings.settle_seconds
             account = self.books.account(view.ref)

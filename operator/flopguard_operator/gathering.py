@@ -5,8 +5,9 @@ all pods; where Prometheus is not there, it asks the sidecars. Nothing is decide
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -25,6 +26,7 @@ from flopguard_operator.marks import Mark, merge
 from flopguard_operator.observed import Job, Pod, Raw, at, text
 from flopguard_operator.policy.rules import PolicyError, governing
 from flopguard_operator.settling import RunView
+from flopguard_operator.sidecars import Heard
 from flopguard_operator.workloads import job
 
 _UNJUDGED = Condition(
@@ -34,6 +36,8 @@ _UNJUDGED = Condition(
     "The spec cannot be judged: this is a mistake in flopguard, and the operator's log "
     "says which. A hold that the run has stays in force.",
 )
+
+STALE_MILLISECONDS = 60_000
 
 _log = structlog.get_logger()
 
@@ -93,6 +97,7 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
         jobs=_jobs(ref, name, pods, cache),
         pods=pods,
         release_because=_leaving(raw),
+        charge_cpu=spec.metering is not None and spec.metering.charge_cpu_pods,
     )
 
 
@@ -188,22 +193,42 @@ def _conflict(raw: Raw, elder: str) -> Condition:
     return Condition(c.WORKLOAD_CONFLICT, c.TRUE, "WorkloadConflict", message)
 
 
-async def marks(url: str, pods: Mapping[str, Pod]) -> tuple[dict[str, Mark], Condition]:
+@dataclass(frozen=True)
+class Reading:
+    """The newest marks, and what each of them proves.
+
+    Times are milliseconds of the operator's monotonic clock.
+    """
+
+    marks: dict[str, Mark]  # by pod UID
+    condition: Condition  # whether Prometheus gave them
+    proven: dict[str, int] = field(default_factory=dict)
+    """By pod UID: all that had begun by then is in the mark."""
+    direct: dict[str, Heard] = field(default_factory=dict)  # told by sidecars
+
+
+async def marks(
+    url: str, pods: Mapping[str, Pod], stale: int = STALE_MILLISECONDS
+) -> Reading:
     """Return the newest mark per pod UID, and whether Prometheus gave it.
 
     Final records in pod statuses are merged in; they are exact and outlive everything.
+
+    Args:
+        url: of Prometheus, "" for none.
+        pods: all pods, by UID.
+        stale: milliseconds after which a mark is old, so that the pod itself is asked.
     """
-    found, condition = await _live_marks(url, pods)
+    found = await _live_marks(url, pods, stale)
     for pod in pods.values():
         last = finalrecord.mark(pod)
         if last is not None:
-            found[pod.uid] = finalrecord.merged(found.get(pod.uid), last)
-    return found, condition
+            known = found.marks.get(pod.uid)
+            found.marks[pod.uid] = finalrecord.merged(known, last)
+    return found
 
 
-async def _live_marks(
-    url: str, pods: Mapping[str, Pod]
-) -> tuple[dict[str, Mark], Condition]:
+async def _live_marks(url: str, pods: Mapping[str, Pod], stale: int) -> Reading:
     """Ask Prometheus; ask the sidecars themselves where it is silent or has no series.
 
     A pod that Prometheus does not scrape was started a moment ago, or its scrape
@@ -213,19 +238,33 @@ async def _live_marks(
     if not url:
         message = f"No Prometheus is configured (prometheus.url); {direct}"
         why = Condition(c.PROMETHEUS_AVAILABLE, c.FALSE, "NotConfigured", message)
-        return await sidecars.read(pods.values()), why
+        return _direct(await sidecars.read(pods.values()), why)
+    asked = time.monotonic_ns() // 1_000_000
     try:
         series = await prometheus.query(url)
     except prometheus.PrometheusError as error:
         message = f"{error}. {direct} Check its address and that it is up."
         why = Condition(c.PROMETHEUS_AVAILABLE, c.FALSE, "NotAnswering", message)
-        return await sidecars.read(pods.values()), why
-    known = prometheus.marks(series, pods)
-    heard = known.keys() & prometheus.fresh(series, pods)
+        return _direct(await sidecars.read(pods.values()), why)
+    known, ages = prometheus.marks(series, pods), prometheus.ages(series, pods)
+    proven = {uid: asked - age for uid, age in ages.items() if uid in known}
+    fresh = prometheus.fresh(series, pods)
+    heard = {uid for uid in proven.keys() & fresh if ages[uid] <= stale}
     told = await sidecars.read(pod for pod in pods.values() if pod.uid not in heard)
-    for uid, mark in told.items():
-        known[uid] = merge(known[uid], mark) if uid in known else mark
-    return known, Condition(c.PROMETHEUS_AVAILABLE, c.TRUE)
+    for uid, one in told.items():
+        known[uid] = merge(known[uid], one.mark) if uid in known else one.mark
+        proven[uid] = max(one.proven, proven.get(uid, one.proven))
+    return Reading(known, Condition(c.PROMETHEUS_AVAILABLE, c.TRUE), proven, told)
+
+
+def _direct(told: Mapping[str, Heard], why: Condition) -> Reading:
+    """Return what the sidecars told, without Prometheus."""
+    return Reading(
+        marks={uid: one.mark for uid, one in told.items()},
+        condition=why,
+        proven={uid: one.proven for uid, one in told.items()},
+        direct=dict(told),
+    )
 
 
 async def of_held(view: RunView, cluster: Cluster, *, deleting: bool) -> RunView:

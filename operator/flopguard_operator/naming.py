@@ -14,6 +14,8 @@ DECISION_KIND, DECISION_PLURAL = "ThresholdDecision", "thresholddecisions"
 
 # On pod templates (by the user: binds a continuation job) and pods (by injection).
 RUN_LABEL = f"{GROUP}/run"
+# On a namespace, by an administrator: "false" leaves pods alone that belong to no run.
+GOVERNED_LABEL = f"{GROUP}/governed"
 # On a pod that was looked at and left alone: the sentence that says why.
 NOT_INJECTED_ANNOTATION = f"{GROUP}/not-injected"
 

@@ -23,10 +23,15 @@ QUERY = (
     ' "category", "begun", "", "")'
     " or label_replace(timestamp(flopguard_pod_pages),"
     ' "category", "seen", "", "")'
+    ' or label_replace(flopguard_pod_pages, "category", "pages", "", "")'
+    ' or label_replace(flopguard_mark_age_seconds, "category", "age", "", "")'
 )
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 SECONDS = 10.0
 FRESH_SECONDS = 60.0  # the last scrape is no older than this, or the pod is not heard
+AHEAD_SECONDS = 1.0  # by which the clocks of federated servers may differ
+UNTOLD_AGE = 5.0  # seconds: of a sidecar that does not say when it read its pages
+MOST_PAGES = 4_000
 
 
 class PrometheusError(Exception):
@@ -84,7 +89,7 @@ def marks(
         if pod is None or not _own(labels, pod):
             continue
         category = text(labels, "category")
-        if category not in (*CATEGORIES, "begun"):
+        if category not in (*CATEGORIES, "begun", "pages"):
             continue
         value = _flops(at(one, "value"))
         if value is None:
@@ -97,6 +102,7 @@ def marks(
             stream=uid,
             done={c: flops.get(c, 0) for c in CATEGORIES},
             begun=flops.get("begun", 0),
+            pages=min(flops.get("pages", 0), MOST_PAGES),
             source="prometheus",
         )
         for uid, flops in counted.items()
@@ -125,6 +131,39 @@ def fresh(
     return frozenset(found)
 
 
+def ages(
+    series: Iterable[Mapping[str, Any]], pods: Mapping[str, Pod]
+) -> dict[str, int]:
+    """Return how old the mark of each scraped pod is, in milliseconds, by pod UID.
+
+    That is the age of its newest sample, and on top of it the longest that any replica
+    says of the sidecar's own reading. A time ahead of the server's own is none: it
+    comes from another server's clock, or is forged.
+    """
+    scraped: dict[str, float] = {}
+    read: dict[str, float] = {}
+    for one in series:
+        labels, value = at(one, "metric"), at(one, "value")
+        pod, category = pods.get(text(labels, "pod_uid")), text(labels, "category")
+        if pod is None or category not in ("seen", "age") or not _own(labels, pod):
+            continue
+        said = _seconds(value)
+        if category == "age":
+            known = read.get(pod.uid, 0.0)
+            read[pod.uid] = max(known, UNTOLD_AGE if said is None else said)
+            continue
+        now = value[0] if said is not None else None
+        if said is None or isinstance(now, bool) or not isinstance(now, int | float):
+            continue
+        if said <= now + AHEAD_SECONDS:
+            age = max(0.0, now - said)
+            scraped[pod.uid] = min(age, scraped.get(pod.uid, age))
+    return {
+        uid: math.ceil(1000 * (age + read.get(uid, UNTOLD_AGE)))
+        for uid, age in scraped.items()
+    }
+
+
 def _own(labels: object, pod: Pod) -> bool:
     return (
         text(labels, "namespace") == pod.namespace and text(labels, "pod") == pod.name
@@ -133,6 +172,12 @@ def _own(labels: object, pod: Pod) -> bool:
 
 def _flops(value: object) -> int | None:
     """Return the integer part of what a sample [time, "value"] stands for, exactly."""
+    number = _seconds(value)
+    return None if number is None else int(number)
+
+
+def _seconds(value: object) -> float | None:
+    """Return what a sample [time, "value"] stands for; None where it is no count."""
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):  # noqa: PLR2004 - a pair
         return None
     try:
@@ -141,4 +186,4 @@ def _flops(value: object) -> int | None:
         return None
     if not math.isfinite(number) or number < 0 or int(number) > LARGEST_FLOPS:
         return None
-    return int(number)
+    return number

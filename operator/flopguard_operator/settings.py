@@ -14,6 +14,7 @@ class Settings:
     cycle_seconds: float = 15.0
     settle_seconds: float = 300.0
     rate_seconds: float = 600.0
+    grace_seconds: float = 120.0
     namespace: str = "flopguard"
     key_secret: str = "flopguard-ledger-key"  # noqa: S105 - the name of a Secret
     port: int = 8080
@@ -50,6 +51,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=d.rate_seconds,
         help="window of the rate and the forecast (%(default)s)",
+    )
+    add(
+        "--grace-seconds",
+        type=float,
+        default=d.grace_seconds,
+        help="seconds that a started pod has until it must be metered (%(default)s)",
     )
     add("--namespace", default=d.namespace, help="the operator's own (%(default)s)")
     add(

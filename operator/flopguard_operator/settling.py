@@ -5,20 +5,24 @@ newest marks go in; ledger events, the verdicts and whether it must be held come
 The account is the fold of the ledger, so a replay reaches the same verdicts.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from flopguard_operator import gaps
+from flopguard_operator.gaps import Patience
 from flopguard_operator.ledger.accounts import Account, due, totals
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Event,
+    GapCharged,
     HoldProven,
     HoldReleased,
     HoldSet,
     RunRef,
     Settlement,
     TermsSet,
+    WeightsSaved,
 )
 from flopguard_operator.marks import Mark
 from flopguard_operator.noting import Noting
@@ -28,6 +32,7 @@ from flopguard_operator.policy.rules import Governing
 from flopguard_operator.policy.terms import Terms, Totals
 from flopguard_operator.policy.verdict import Verdict
 from flopguard_operator.processes import Process
+from flopguard_operator.watching import Given, Watched
 from flopguard_operator.workloads import job as jobs
 
 NEAR_PERCENT = 90  # of the nearest limit
@@ -48,6 +53,12 @@ class RunView:
     release_because: str = ""  # why a hold must not be kept, whatever the verdict
     pods_gone: bool = False  # asked live: no pod of the workload is left
     held_milliseconds: int = 0  # since the hold was set, by the monotonic clock
+    charge_cpu: bool = False  # charge the silence of pods without accelerators too
+    previous: str = ""  # UID of the run that had this name before
+    strays: tuple[Pod, ...] = ()  # pods of the run that no watch tells of
+    watched: Watched = field(default_factory=Watched)  # its streams as of now
+    given: Mapping[str, Given] = field(default_factory=dict)  # by stream
+    patience: Patience = field(default_factory=Patience)
 
     @property
     def job(self) -> Job | None:
@@ -83,29 +94,36 @@ def plan(
         processes: of those streams, as last heard.
         settle_due: whether the settlement interval has passed.
     """
-    current = replace(account, streams=marks)
+    charged = _gaps(view, account)
+    current = replace(account, streams=marks, gaps=charged)
     total = totals(current)
     verdicts = evaluate(view.terms, total)
     hold = None if view.release_because else holds(verdicts)
     crossings = tuple(due(current, verdicts))
-    holding = tuple(_hold_events(view, account, verdicts, hold, total))
+    holding = tuple(_hold_events(view, current, verdicts, hold, total))
     noting = Noting(view.ref, account, marks, processes)
     changes = noting.changes()  # what is true of the run is another now: judge it anew
     settle_all = settle_due or bool(crossings or holding or changes)
+    charges = gaps.news(charged, account.gaps, due=settle_all)
+    touched = {gap.stream for gap in charges}
     saved = settle_all or is_near(view, total.upper)
+    saves = tuple(noting.saves(total.upper)) if saved else ()
     settled = {
         stream: mark
         for stream, mark in marks.items()
-        if settle_all or (mark.final and not _settled(account, mark).final)
+        if settle_all
+        or stream in touched
+        or (mark.final and not _settled(account, mark).final)
     }
     return Plan(
         events=(
             *_terms(view, account),
-            *_attempts(view, account, marks),
+            *_attempts(view, account, marks, saves),
             *changes,
             *noting.facts(due=settle_all),
-            *(noting.saves(total.upper) if saved else ()),
+            *saves,
             *_settlements(view, account, settled),
+            *charges,
             *crossings,
             *holding,
         ),
@@ -127,6 +145,18 @@ def is_near(view: RunView, upper: int) -> bool:
     return 100 * upper >= NEAR_PERCENT * nearest_limit(view)
 
 
+def _gaps(view: RunView, account: Account) -> dict[str, GapCharged]:
+    """Return what each silent stream is charged as of now, by stream."""
+    found = dict(account.gaps)
+    for known in view.watched.streams:
+        before = account.gaps.get(known.stream)
+        closed = known.stream in account.closed
+        gap = gaps.charge(view.ref, known, before, view.patience, closed=closed)
+        if gap is not None:
+            found[known.stream] = gap
+    return found
+
+
 def _terms(view: RunView, account: Account) -> Iterator[TermsSet]:
     """Record what the run is judged by, when it is new or has changed."""
     now = TermsSet(
@@ -138,6 +168,7 @@ def _terms(view: RunView, account: Account) -> Iterator[TermsSet]:
         limit=str(view.governing.limit),
         rule=view.governing.rule,
         citation=view.governing.citation,
+        previous=account.terms_set.previous if account.terms_set else view.previous,
     )
     before = account.terms_set
     if before is None or replace(before, generation=view.generation) != now:
@@ -145,15 +176,20 @@ def _terms(view: RunView, account: Account) -> Iterator[TermsSet]:
 
 
 def _attempts(
-    view: RunView, account: Account, marks: Mapping[str, Mark]
+    view: RunView,
+    account: Account,
+    marks: Mapping[str, Mark],
+    saves: Iterable[WeightsSaved],
 ) -> Iterator[AttemptOpened]:
     """Record each stream that counted for the first time, with what it continues."""
+    weights = {save.stream: save.path for save in (*account.saves, *saves)}
     opened = list(account.attempts)
     running = {pod.uid for pod in view.pods if not pod.gone and not pod.ended}
     for pod in view.pods:
         if pod.uid not in marks or any(a.stream == pod.uid for a in opened):
             continue
         cause, predecessor = _cause(pod, opened, running, account.attempts_at_release)
+        given = view.given.get(pod.uid, Given())
         attempt = AttemptOpened(
             run=view.ref,
             stream=pod.uid,
@@ -161,6 +197,9 @@ def _attempts(
             workload_uid=pod.job_uid,
             predecessor=predecessor,
             cause=cause,
+            weights=weights.get(predecessor, ""),
+            devices=given.devices,
+            node=given.node,
         )
         opened.append(attempt)
         yield attempt
@@ -233,7 +272,7 @@ def _hold_events(
                 already_suspended=view.job is not None and view.job.suspended,
             )
     elif hold is None:
-        reason = view.release_because or _lifted(account, verdicts)
+        reason = view.release_because or _lifted(view, account, verdicts)
         yield HoldReleased(view.ref, account.hold.workload_uid, reason)
     elif _provable(view, account, total):
         line = int(hold.limit)
@@ -249,14 +288,31 @@ def _hold_events(
 def _provable(view: RunView, account: Account, total: Totals) -> bool:
     """Say whether the hold is proven now: every Job is stopped and no pod is left.
 
-    A mark that arrives after the proof is told by another, with the overshoot it adds.
+    While a gap is open its containers may still run, whatever became of the pod. A mark
+    that arrives after the proof is told by another, with the overshoot it adds.
     """
+    if any(_may_run(view, account)):
+        return False
     if account.proven is not None:
         return account.proven.upper < total.upper
     return view.pods_gone and all(jobs.stopped(job) for job in view.jobs)
 
 
-def _lifted(account: Account, verdicts: tuple[Verdict, ...]) -> str:
-    """Say what lifted a hold: the terms changed, since the count never falls."""
+def _may_run(view: RunView, account: Account) -> Iterator[str]:
+    """Yield the charged streams whose containers are not proven dead."""
+    for stream, gap in account.gaps.items():
+        closed = gap.change == gaps.CLOSED or stream in account.closed
+        if gaps.is_open(gap, closed=closed):
+            yield stream
+    for known in view.watched.streams:
+        closed = known.final or known.over or known.stream in account.closed
+        if known.peak and not closed:
+            yield known.stream
+
+
+def _lifted(view: RunView, account: Account, verdicts: tuple[Verdict, ...]) -> str:
+    """Say what lifted a hold: the terms changed, or late evidence reduced a gap."""
+    same = account.terms_set is not None and account.terms_set.terms == view.terms
+    why = "GapReduced" if same else "TermsChanged"
     lines = ", ".join(sorted({verdict.reason for verdict in verdicts})) or "none"
-    return f"TermsChanged (held for {account.hold_reason}; lines reached now: {lines})"
+    return f"{why} (held for {account.hold_reason}; lines reached now: {lines})"

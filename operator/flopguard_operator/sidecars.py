@@ -7,10 +7,11 @@ time, and anything but the agreed shape is no answer.
 import asyncio
 import ipaddress
 import secrets
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -26,8 +27,11 @@ ANSWER_SECONDS = 2.0  # from the connection to the last byte
 ALL_SECONDS = 10.0  # for all pods together; who has not answered by then is silent
 PARALLEL = 32  # each answer is in memory whole
 UID_HEADER = "X-Flopguard-Pod-Uid"
-
-_T = TypeVar("_T")
+AGE_HEADER = "X-Flopguard-Mark-Age-Ms"
+UNTOLD_AGE = (
+    5_000  # milliseconds: of a sidecar that does not say when it read its pages
+)
+LARGEST_AGE = 10**9
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,29 @@ class Heard:
     """What a sidecar told: its pod's mark, and the processes behind it."""
 
     mark: Mark
-    processes: tuple[Process, ...]
+    processes: tuple[Process, ...] = ()
+    asked: int = 0  # milliseconds of the operator's monotonic clock
+    age: int = 0  # milliseconds since the pages were read, as the sidecar says
+
+    @property
+    def proven(self) -> int:
+        """All that had begun by then is in the mark."""
+        return self.asked - self.age
 
 
-async def read(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Mark]:
+@dataclass(frozen=True)
+class _Answer:
+    """What one pod answered; `raw` is None where it did not."""
+
+    uid: str
+    raw: Any = None
+    asked: int = 0
+    age: int = UNTOLD_AGE
+
+
+async def read(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Heard]:
     """Return the marks of the pods that answered, by pod UID; silence is left out."""
-    return await _ask(pods, port, parse)
+    return await _ask(pods, port, parse_mark)
 
 
 async def listen(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Heard]:
@@ -52,8 +73,8 @@ async def listen(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Hea
 
 
 async def _ask(
-    pods: Iterable[Pod], port: int, parsed: Callable[[Any, str], _T | None]
-) -> dict[str, _T]:
+    pods: Iterable[Pod], port: int, parsed: Callable[[Any, str], Heard | None]
+) -> dict[str, Heard]:
     """Return what the pods answered, by pod UID.
 
     Only the sidecar of a pod whose programs still run is asked: the address of an
@@ -75,19 +96,21 @@ async def _ask(
 
 
 def _parsed(
-    answers: Iterable[tuple[str, Any]], parsed: Callable[[Any, str], _T | None]
-) -> dict[str, _T]:
-    found = {uid: parsed(raw, uid) for uid, raw in answers}
-    return {uid: each for uid, each in found.items() if each is not None}
+    answers: Iterable[_Answer], parsed: Callable[[Any, str], Heard | None]
+) -> dict[str, Heard]:
+    found = {}
+    for one in answers:
+        heard = parsed(one.raw, one.uid)
+        if heard is not None:
+            found[one.uid] = replace(heard, asked=one.asked, age=one.age)
+    return found
 
 
 def _speaks(pod: Pod) -> bool:
     return pod.injected and not (pod.ended or pod.over or pod.gone)
 
 
-async def _within(
-    seconds: float, tasks: list[asyncio.Task[tuple[str, Any]]]
-) -> list[tuple[str, Any]]:
+async def _within(seconds: float, tasks: list[asyncio.Task[_Answer]]) -> list[_Answer]:
     """Return the results of the tasks that end in time; cancel the others."""
     try:
         if tasks:
@@ -101,11 +124,12 @@ async def _within(
 
 async def _read(
     session: aiohttp.ClientSession, gate: asyncio.Semaphore, pod: Pod, port: int
-) -> tuple[str, Any]:
+) -> _Answer:
     """Return the pod's UID with the JSON that it answered, None where it did not."""
-    nothing = (pod.uid, None)
+    nothing = _Answer(pod.uid)
     async with gate:
         try:
+            asked = time.monotonic_ns() // 1_000_000
             host = str(ipaddress.ip_address(pod.ip))  # never a name to look up
             url = URL.build(scheme="http", host=host, port=port, path="/marks")
             async with session.get(url, allow_redirects=False) as answer:
@@ -113,9 +137,24 @@ async def _read(
                     return nothing
                 if answer.headers.getall(UID_HEADER, []) != [pod.uid]:
                     return nothing  # the address belongs to another pod by now
-                return pod.uid, await bounded.read_json(answer, MAX_ANSWER_BYTES)
+                age = _age(answer.headers.get(AGE_HEADER, ""))
+                raw = await bounded.read_json(answer, MAX_ANSWER_BYTES)
+                return _Answer(pod.uid, raw, asked, age)
         except (aiohttp.ClientError, OSError, ValueError):
             return nothing
+
+
+def _age(told: str) -> int:
+    """Return the age of a mark in milliseconds, as its sidecar says; never negative."""
+    if not (told.isascii() and told.isdigit()) or len(told) > len(str(LARGEST_AGE)):
+        return UNTOLD_AGE
+    return min(int(told), LARGEST_AGE)
+
+
+def parse_mark(raw: Any, stream: str) -> Heard | None:
+    """Return the stream's mark alone; None if the JSON is not a mark."""
+    mark = parse(raw, stream)
+    return None if mark is None else Heard(mark)
 
 
 def parse_whole(raw: Any, stream: str) -> Heard | None:

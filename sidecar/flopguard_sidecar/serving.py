@@ -6,6 +6,7 @@ published comes from it, so no reader ever sees figures fall.
 
 import asyncio
 import hashlib
+import math
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from flopguard_sidecar.termination import TerminationLog
 
 STALE_SECONDS = 30.0
 UID_HEADER = "X-Flopguard-Pod-Uid"  # the operator's check of whom it has reached
+AGE_HEADER = "X-Flopguard-Mark-Age-Ms"  # how long ago the pages of a mark were read
 _MOST_ERRORS = 999_999  # what the final record can say
 
 
@@ -57,6 +59,7 @@ class Snapshot:
     problems: frozenset[Problem]
     errors: int
     scanned_at: float
+    is_scanned: bool = True  # False: the folder was never read, so nothing is known
 
 
 class Sidecar:
@@ -73,7 +76,12 @@ class Sidecar:
         self._is_failing = False
         mark = meter.total(())
         self._snapshot = Snapshot(
-            mark, meter.marks_json(mark), frozenset(), 0, time.monotonic()
+            mark,
+            meter.marks_json(mark),
+            frozenset(),
+            0,
+            time.monotonic(),
+            is_scanned=False,
         )
 
     async def run(self, stop_early: threading.Event) -> None:
@@ -194,8 +202,13 @@ class Sidecar:
         return server
 
     def _marks(self) -> Answer:
-        uid = {UID_HEADER: self._settings.pod_uid}
-        return Answer(self._snapshot.marks_json, JSON, headers=uid)
+        snapshot = self._snapshot
+        if not snapshot.is_scanned:  # after a restart zeros would look like a fall
+            text = b"the pages were never read\n"
+            return Answer(text, status=HTTPStatus.SERVICE_UNAVAILABLE)
+        age = math.ceil((time.monotonic() - snapshot.scanned_at) * 1000)
+        headers = {UID_HEADER: self._settings.pod_uid, AGE_HEADER: str(age)}
+        return Answer(snapshot.marks_json, JSON, headers=headers)
 
     def _state(self) -> State:
         snapshot = self._snapshot

@@ -99,6 +99,24 @@ def pod(
     }
 
 
+def gpu_pod(uid: str = "pod-1", **more: Any) -> Raw:
+    """Return such a pod with one accelerator, on node-1."""
+    raw = pod(uid, **more)
+    (container,) = raw["spec"]["containers"]
+    container["resources"] = {"limits": {"nvidia.com/gpu": "1"}}
+    raw["spec"]["nodeName"] = "node-1"
+    return raw
+
+
+def node(name: str, *, ready: str = "True", product: str = "") -> Raw:
+    """Return a node; `product` is the label of its accelerators."""
+    return {
+        "metadata": {"name": name, "labels": {"nvidia.com/gpu.product": product}},
+        "spec": {},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    }
+
+
 def final_record(forward: int, begun: int | None = None, *, final: bool = True) -> str:
     """Return the sidecar's last line (docs/formats.md), built apart from its code."""
     done = {c: f"{forward if c == 'forward' else 0:044d}" for c in CATEGORIES}
@@ -128,11 +146,27 @@ class StandInCluster:
         self.present: set[str] = set()
         self.vanished: set[str] = set()  # runs, programs and Jobs, untold by a watch
         self.terminating = False
+        self.unwatched: list[Raw] = []  # pods that no watch tells of
+        self.nodes: dict[str, Raw | None] = {}
+        self.ungoverned: set[str] = set()
         self.refusals = 0  # how many un-suspends the lock still refuses
 
     def pods_left(self, _namespace: str, _selector: str) -> int:
         """Return how many pods are left."""
         return self.pods_running
+
+    def pods_of(self, namespace: str) -> list[Raw]:
+        """Return the pods of a namespace that only a list shows."""
+        found = list(self.unwatched)
+        return [pod for pod in found if pod["metadata"]["namespace"] == namespace]
+
+    def node(self, name: str) -> Raw | None:
+        """Return a node; one that nobody described is ready and has no label."""
+        return self.nodes.get(name, node(name))
+
+    def governed(self, namespace: str) -> bool:
+        """Say whether strangers' pods are charged in a namespace."""
+        return namespace not in self.ungoverned
 
     def injected_pods(self) -> set[str]:
         """Return the UIDs of the pods that exist."""

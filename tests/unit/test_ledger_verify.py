@@ -78,6 +78,7 @@ def test_an_honest_ledger_verifies() -> None:
         "verdicts owed",
         "holds",
         "overshoot",
+        "gaps",
         "facts",
         "saved weights",
         "counts",

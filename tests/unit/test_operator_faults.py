@@ -125,9 +125,10 @@ def test_a_mark_that_no_ledger_holds_stops_no_other(
     """Whatever a tenant's pod answers, the others are counted in the same cycle."""
     read = gathering.marks
 
-    async def marks(url: str, pods: Mapping[str, Pod]) -> Any:
-        found, condition = await read(url, pods)
-        return {**found, "pod-0": Mark("pod-0", begun=10**70)}, condition
+    async def marks(url: str, pods: Mapping[str, Pod], stale: int) -> Any:
+        found = await read(url, pods, stale)
+        found.marks["pod-0"] = Mark("pod-0", begun=10**70)
+        return found
 
     monkeypatch.setattr(gathering, "marks", marks)
     world.once(spent(1, "pod-0"), spent(500))

@@ -206,21 +206,21 @@ def test_a_pod_that_is_not_scraped_is_asked_itself(
     """The newest of both counts: Prometheus' last sample does not hide what follows."""
     asked = stub_sources(monkeypatch, [series("forward", "5"), sample])
 
-    found, condition = asyncio.run(gathering.marks("http://prometheus", pods()))
+    read = asyncio.run(gathering.marks("http://prometheus", pods()))
 
     assert asked == ["pod-1"]
-    assert found["pod-1"].done["forward"] == 10
-    assert condition.status == "True"
+    assert read.marks["pod-1"].done["forward"] == 10
+    assert read.condition.status == "True"
 
 
 def test_a_pod_that_is_scraped_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of pods cost one query."""
     asked = stub_sources(monkeypatch, [series("forward", "5"), seen(3)])
 
-    found, _ = asyncio.run(gathering.marks("http://prometheus", pods()))
+    read = asyncio.run(gathering.marks("http://prometheus", pods()))
 
     assert asked == []
-    assert found["pod-1"].done["forward"] == 5
+    assert read.marks["pod-1"].done["forward"] == 5
 
 
 def stub_sources(
@@ -232,10 +232,10 @@ def stub_sources(
     async def query(_: str) -> list[dict[str, Any]]:
         return vector
 
-    async def read(chosen: Iterable[Pod]) -> dict[str, Mark]:
+    async def read(chosen: Iterable[Pod]) -> dict[str, sidecars.Heard]:
         asked.extend(pod.uid for pod in chosen)
-        found = {uid: sidecars.parse(marks_json(), uid) for uid in asked}
-        return {uid: mark for uid, mark in found.items() if mark is not None}
+        found = {uid: sidecars.parse_mark(marks_json(), uid) for uid in asked}
+        return {uid: told for uid, told in found.items() if told is not None}
 
     monkeypatch.setattr(prometheus, "query", query)
     monkeypatch.setattr(sidecars, "read", read)

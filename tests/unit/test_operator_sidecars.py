@@ -76,7 +76,8 @@ def read(respond: Respond, *pods: Pod) -> dict[str, Mark]:
 
     async def run() -> dict[str, Mark]:
         async with standin(respond) as port:
-            return await sidecars.read(pods, port)
+            told = await sidecars.read(pods, port)
+            return {uid: each.mark for uid, each in told.items()}
 
     return asyncio.run(run())
 

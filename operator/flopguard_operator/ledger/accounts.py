@@ -8,6 +8,7 @@ change nothing.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from flopguard_operator.ledger import machines
 from flopguard_operator.ledger.entries import (
     NO_RUN,
     AttemptOpened,
@@ -26,6 +27,7 @@ from flopguard_operator.ledger.entries import (
     TermsSet,
     WeightsSaved,
 )
+from flopguard_operator.ledger.machines import Machine
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.policy.terms import Totals
@@ -40,6 +42,9 @@ class Account:
     terms_set: TermsSet | None = None
     streams: Mapping[str, Mark] = field(default_factory=dict)  # by stream
     gaps: Mapping[str, GapCharged] = field(default_factory=dict)  # by stream
+    closed: frozenset[str] = (
+        frozenset()
+    )  # streams whose gap was closed: it can only fall
     attempts: tuple[AttemptOpened, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     hold: HoldSet | None = None  # None: not held now
@@ -49,6 +54,7 @@ class Account:
     attempts_at_release: int = 0  # how many attempts were open at the last release
     digests: frozenset[str] = frozenset()  # of the facts that are noted
     noted: Mapping[str, FactsNoted] = field(default_factory=dict)  # newest, by process
+    machines: Mapping[str, Machine] = field(default_factory=dict)  # by digest of facts
     changes: tuple[FactChanged, ...] = ()
     saves: tuple[WeightsSaved, ...] = ()
     documents: tuple[DocumentNoted, ...] = ()
@@ -71,7 +77,12 @@ def apply(account: Account, event: Event) -> Account:
         case Settlement():
             account = observe(account, mark_of(event))
         case GapCharged():
-            account = replace(account, gaps={**account.gaps, event.stream: event})
+            ended = {event.stream} if event.change == "Closed" else set()
+            account = replace(
+                account,
+                gaps={**account.gaps, event.stream: event},
+                closed=account.closed | ended,
+            )
         case Crossing():
             account = replace(account, crossings=(*account.crossings, event))
         case HoldSet():
@@ -100,6 +111,10 @@ def _told(account: Account, event: Event) -> Account:
                 digests=account.digests | {event.digest},
                 noted={**account.noted, event.process: event},
             )
+            if event.facts:
+                machine = machines.read(event.facts)
+                known = {**account.machines, event.digest: machine}
+                account = replace(account, machines=known)
         case FactChanged():
             account = replace(account, changes=(*account.changes, event))
         case WeightsSaved():

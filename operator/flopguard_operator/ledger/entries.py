@@ -54,6 +54,8 @@ class AttemptOpened:
     predecessor: str  # stream that this one continues, "" for the first
     cause: str  # Started | Parallel | Retried | Resumed | Recreated
     weights: str = ""  # path of the last that its predecessor saved, "" for none
+    devices: str = ""  # "8 x NVIDIA-H100-80GB-HBM3", "" without accelerators
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class GapCharged:
     peak: int  # FLOP/s of all its devices together, dense
     devices: str  # "8 x NVIDIA H100 80GB HBM3 (bf16)"
     milliseconds: int  # of silence that are charged, by the operator's monotonic clock
+    node: str = ""  # where the pod ran, which is asked when the pod is gone
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from flopguard_operator.ledger.entries import (
     Crossing,
     Entry,
     FactsNoted,
+    GapCharged,
     HoldProven,
     HoldReleased,
     HoldSet,
@@ -41,6 +42,7 @@ CROSSINGS = "crossings"
 OWED = "verdicts owed"
 HOLDS = "holds"
 OVERSHOOT = "overshoot"
+GAPS = "gaps"
 FACTS = "facts"
 SAVES = "saved weights"
 COUNTS = "counts"
@@ -55,6 +57,7 @@ RULES = {
     OWED: "each verdict that the totals demand is recorded",
     HOLDS: "holds are demanded, proven and released in order",
     OVERSHOOT: "each overshoot is the final total less the limit",
+    GAPS: "each gap is the peak times the silence, and falls only by a reduction",
     FACTS: "the digest of noted facts is that of their text, or of one noted before",
     SAVES: "saved weights of a process are noted in order, within the run's total",
     COUNTS: "the newest count of each run's entries is right",
@@ -141,6 +144,8 @@ def _contradictions(entry: Entry, account: Account) -> Iterator[Contradiction]:
     match entry.event:
         case Settlement() as settlement:
             yield from _settlement(entry, settlement, account)
+        case GapCharged() as gap:
+            yield from _gap(entry, gap, account)
         case AttemptOpened() as attempt:
             yield from _attempt(entry, attempt, account)
         case TermsSet() as terms:
@@ -153,6 +158,13 @@ def _contradictions(entry: Entry, account: Account) -> Iterator[Contradiction]:
             yield from _proven(entry, proven, account)
         case HoldReleased() as released:
             yield from _same_hold(entry, released.workload_uid, account)
+        case _:
+            yield from _untold(entry, account)
+
+
+def _untold(entry: Entry, account: Account) -> Iterator[Contradiction]:
+    """Yield what is wrong with what a process said of itself."""
+    match entry.event:
         case FactsNoted() as noted:
             yield from _facts(entry, noted, account)
         case WeightsSaved() as saved:
@@ -202,6 +214,29 @@ def _settlement(
         )
     if after.measured > after.begun:
         yield _wrong(entry, BOUNDS, "more is done than was begun")
+
+
+def _gap(entry: Entry, event: GapCharged, account: Account) -> Iterator[Contradiction]:
+    """Hold a gap to its peak and its time, and to the gap before it."""
+    before = account.gaps.get(event.stream)
+    charged = before.flops if before else 0
+    if event.change == "Reduced":
+        if before is None or event.flops >= charged:
+            yield _wrong(entry, GAPS, "the reduction leaves no less than was charged")
+        return
+    if event.change not in ("Opened", "Grown", "Closed"):
+        yield _wrong(entry, GAPS, "a gap is opened, grown, closed or reduced")
+    owed = -(-event.peak * event.milliseconds // 1000)
+    if event.flops != owed:
+        yield _wrong(entry, GAPS, f"the peak times the silence is {owed} FLOPs")
+    if event.stream in account.closed:
+        yield _wrong(entry, GAPS, "the gap is closed: it can only be reduced")
+    if event.change == "Opened" and charged:
+        yield _wrong(entry, GAPS, "the gap is open already")
+    if event.change == "Grown" and before is None:
+        yield _wrong(entry, GAPS, "nobody opened the gap that grows")
+    if event.flops < charged:
+        yield _wrong(entry, GAPS, "less is charged than before, without a reduction")
 
 
 def _attempt(

@@ -1,0 +1,121 @@
+"""Remember when each stream was heard last, on the operator's monotonic clock.
+
+A restart loses that clock. What the ledger tells of a stream then stands in: it was
+heard no later than the time of its last entry, less the silence that the entry charges
+and three polls. That is earlier than the truth, so it charges more, until the stream
+speaks. If the wall clock was set back meanwhile the time between is taken for none.
+Times are given in, in milliseconds: nothing here reads a clock.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flopguard_operator.allocation import Allocation
+from flopguard_operator.gaps import REGRESSED
+from flopguard_operator.ledger.entries import GapCharged
+from flopguard_operator.marks import Mark
+from flopguard_operator.naming import CATEGORIES
+
+
+class Heard(Protocol):
+    """What a sidecar told: a mark, and until when it proves all that had begun."""
+
+    @property
+    def mark(self) -> Mark:
+        """The mark of its stream."""
+
+    @property
+    def proven(self) -> int:
+        """Milliseconds."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stream runs, kept when its pod is gone from the API server."""
+
+    pod: str
+    allocation: Allocation
+    gone: int | None = None  # since when
+
+
+@dataclass
+class Hearing:
+    """The short memory of one operator about its streams, by pod UID."""
+
+    proven: dict[str, int] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)  # in this life of the operator
+    regressed: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    _direct: dict[str, Heard] = field(default_factory=dict)
+
+    def take(self, proven: Mapping[str, int]) -> None:
+        """Take in that everything of these streams is marked that had begun by then."""
+        for stream, when in proven.items():
+            known = self.proven.get(stream)
+            if stream not in self.heard or known is None or known < when:
+                self.proven[stream] = max(when, known) if known is not None else when
+            self.heard.add(stream)
+
+    def compare(self, told: Mapping[str, Heard]) -> None:
+        """Compare marks that sidecars told directly with those they told before.
+
+        Args:
+            told: by stream; later than all that was given before.
+        """
+        for stream, now in told.items():
+            before = self._direct.get(stream, now)
+            if fell(before.mark, now.mark):
+                self.regressed.setdefault(stream, before.proven)
+            self._direct[stream] = now
+
+    def rebuild(
+        self, stream: str, since: int, gap: GapCharged | None, slack: int
+    ) -> None:
+        """Stand in for what was heard before a restart.
+
+        Args:
+            stream: of which nothing was heard yet.
+            since: when the ledger's last entry about it was written.
+            gap: charged in that entry, or before.
+            slack: how long it may have been silent without a gap.
+        """
+        if stream in self.proven:
+            return
+        charged = gap is not None and gap.flops > 0
+        silent = gap.milliseconds if gap is not None and charged else slack
+        self.proven[stream] = since - silent
+        if gap is not None and charged and gap.reason == REGRESSED:
+            self.regressed.setdefault(stream, since - silent)
+
+    def start(self, stream: str, when: int) -> None:
+        """Take in when a pod of which nothing was ever heard has started."""
+        self.proven.setdefault(stream, when)
+
+    def end(self, stream: str, now: int, *, dead: bool) -> None:
+        """Take in whether the containers of a stream are known to be dead."""
+        if dead:
+            self.ended.setdefault(stream, now)
+        else:
+            self.ended.pop(stream, None)
+
+    def keep(self, streams: Collection[str]) -> None:
+        """Forget all streams but these."""
+        kept = set(streams)
+        self.heard &= kept
+        for memory in (
+            self.proven,
+            self.regressed,
+            self.ended,
+            self.places,
+            self._direct,
+        ):
+            for stream in memory.keys() - kept:
+                del memory[stream]
+
+
+def fell(before: Mark, after: Mark) -> bool:
+    """Say whether a counter of a stream is lower than the same sidecar said before."""
+    done = (after.done.get(c, 0) < before.done.get(c, 0) for c in CATEGORIES)
+    return any(done) or after.begun < before.begun
