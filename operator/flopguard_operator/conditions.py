@@ -228,8 +228,8 @@ def _unproven(view: RunView) -> Condition:
     message = (
         f"Nothing counts in these pods: {_named(watched.unmetered)}. What they may "
         f"have executed is charged at the peak of their accelerators from their start, "
-        f"until their meter speaks. Look whether they are injected, and whether the "
-        f"hook is switched off in them (python -S or -I, PYTHONPATH, FLOPGUARD_DISABLE)."
+        f"until their meter speaks. See whether they are injected, and whether the "
+        f"hook is off in them (python -S or -I, PYTHONPATH, FLOPGUARD_DISABLE)."
     )
     return Condition(METERING_INCOMPLETE, TRUE, "NotMetered", message)
 
