@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from flopguard_operator.ledger import coverage
@@ -118,6 +118,9 @@ class Books:
         read = Books(self.open_store)
         for entry in loaded.entries:
             read._take(entry)
+        for uid, account in read.accounts.items():  # not all entries were needed
+            counted = loaded.counts.get(uid, account.entries)
+            read.accounts[uid] = replace(account, entries=counted)
         # From here on nothing fails: the memory is never half of what was read.
         self.accounts, self.held, self.told = read.accounts, read.held, read.told
         self.spans, self.named = read.spans, read.named

@@ -19,6 +19,7 @@ from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.cycle import Cycle
 from flopguard_operator.ledger import keys
+from flopguard_operator.ledger.custody import KnownHead
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.observed import Raw, at, text
@@ -94,7 +95,7 @@ def open_ledger(
         LedgerUnavailableError: the API server or the file cannot be read now.
     """
     try:
-        known = newest_known(cluster.all_runs())
+        newest = newest_known(cluster.all_runs())
         settings.ledger.parent.mkdir(parents=True, exist_ok=True)
     except ClusterError as error:
         message = f"the runs, which show how far it went, cannot be read: {error}"
@@ -102,6 +103,7 @@ def open_ledger(
     except OSError as error:
         message = f"the folder of {settings.ledger} cannot be made: {error.strerror}"
         raise LedgerUnavailableError(message) from error
+    known = [KnownHead(*newest, "the status of a run")] if newest else []
     return SqliteStore(settings.ledger, key, known)
 
 

@@ -17,6 +17,7 @@ import apsw
 
 from flopguard_operator.ledger import keys
 from flopguard_operator.ledger.accounts import fold
+from flopguard_operator.ledger.custody import KnownHead
 from flopguard_operator.ledger.entries import RunRef, Settlement
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.ledger.store import SqliteStore
@@ -171,7 +172,8 @@ def _open(trial: Trial, vfs: str) -> SqliteStore:
     def connect(path: Path) -> Any:
         return Connection(path.name, vfs, trial.synchronous)
 
-    return SqliteStore(Path("ledger.db"), _KEY, trial.head, connect)
+    known = [KnownHead(*trial.head)] if trial.head else []
+    return SqliteStore(Path("ledger.db"), _KEY, known, connect)
 
 
 def _live(trial: Trial, vfs: str) -> None:

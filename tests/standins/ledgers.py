@@ -6,20 +6,20 @@ from flopguard_operator.ledger.accounts import fold
 from flopguard_operator.ledger.encoding import encode_mark
 from flopguard_operator.ledger.export import lines_of
 from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.store import SqliteStore
+from flopguard_operator.ledger.store import Store
 from flopguard_operator.ledger.verify import verify_lines
 from vectors.ledger_story import story
 
 AT = "2026-11-22T00:20:00.000Z"
 
 
-def tell(store: SqliteStore) -> None:
+def tell(store: Store) -> None:
     """Commit the whole story."""
     for commit in story():
         store.commit(commit.events, [], f"2026-11-22T00:00:{commit.second:02d}.000Z")
 
 
-def assert_whole(store: SqliteStore) -> None:
+def assert_whole(store: Store) -> None:
     """Check that the store verifies, and that marks and leaves say the same."""
     out = io.BytesIO()
     store.export(out)

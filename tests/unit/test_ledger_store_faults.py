@@ -49,10 +49,20 @@ class Faulty(sqlite3.Connection):
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR
         raise error
 
+    def executemany(self, sql: str, rows: Any, /) -> sqlite3.Cursor:
+        """Run a statement for each row, each of which may fail."""
+        cursor = self.cursor()
+        for row in rows:
+            cursor = self.execute(sql, row)
+        return cursor
+
 
 EVENTS: list[Event] = [settled(A, "pod-3", 100, 110), settled(B, "pod-4", 5, 5)]
 
-STATEMENTS = 10  # of such a commit: begin, size, 4 of marks, 2 leaves, head, commit
+STATEMENTS = 20
+"""Of such a commit: begin, position, 4 of marks, 2 leaves, 8 of their streams, 2 of
+runs, head,
+commit."""
 
 
 @pytest.mark.parametrize("persisted", [False, True], ids=["not done", "done"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flopguard_operator.ledger import keys
+from flopguard_operator.ledger.custody import KnownHead
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.store import SqliteStore, export_file
 from standins.ledgers import AT, assert_whole, tell
@@ -75,7 +76,7 @@ EDITED: dict[str, tuple[Edit, str]] = {
         "not a flopguard ledger",
     ),
     "it is of a version of tomorrow": (
-        lambda db: db.execute("PRAGMA user_version = 2"),
+        lambda db: db.execute("PRAGMA user_version = 3"),
         "not a flopguard ledger of this version",
     ),
 }
@@ -168,7 +169,7 @@ def test_a_file_older_than_a_known_head_is_refused(
 ) -> None:
     """A restored backup must not write the same history twice."""
     tell(store)
-    known = (store.head.size + 1, bytes(32))
+    known = [KnownHead(store.head.size + 1, bytes(32))]
     store.close()
 
     with pytest.raises(LedgerError, match="does not extend it, so it is older"):
@@ -178,7 +179,7 @@ def test_a_file_older_than_a_known_head_is_refused(
 def test_a_file_with_another_history_is_refused(store: SqliteStore, path: Path) -> None:
     """A head of the same size with another root is another ledger."""
     tell(store)
-    known = (3, bytes(32))
+    known = [KnownHead(3, bytes(32))]
     store.close()
 
     with pytest.raises(LedgerError, match="does not extend it"):
@@ -190,7 +191,9 @@ def test_every_head_ever_given_is_extended(store: SqliteStore, path: Path) -> No
     heads = [store.head, *(store.commit(each.events, [], AT) for each in story())]
     store.close()
     for head in heads:
-        with closing(SqliteStore(path, KEY, (head.size, head.root))) as again:
+        with closing(
+            SqliteStore(path, KEY, [KnownHead(head.size, head.root)])
+        ) as again:
             assert again.head == heads[-1]
 
 

@@ -67,6 +67,7 @@ def test_an_honest_ledger_verifies() -> None:
         "format",
         "leaves",
         "order",
+        "custody",
         "signature",
         "root",
         "runs",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from flopguard_operator.ledger import database
+from flopguard_operator.ledger import database, reading
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.export import (
     Header,
@@ -47,12 +47,13 @@ def opened(path: Path) -> Iterator[Source]:
     with database.errors_named(path):
         connection = database.connect_to_read(path)
         try:
-            database.refuse_strangers(connection)
+            database.version(connection)
             connection.execute("BEGIN")  # one snapshot, whatever is written meanwhile
             yield Source(
-                vkey=database.vkey(connection),
+                vkey=reading.custody_of(connection).vkey,
                 heads=tuple(database.notes(connection)),
                 leaves=lambda: (data for _, data, _ in database.leaves(connection)),
+                documents=reading.Documents(connection),
             )
         finally:
             connection.close()

@@ -2,11 +2,17 @@
 
 In WAL mode with synchronous=FULL a commit that returned survives a power cut, and a
 reader never blocks the writer (https://sqlite.org/wal.html).
+
+key, leaves, heads, documents   the evidence: signed or hashed, never changed
+marks                           high-water marks: they only rise
+writer                          which epoch may append
+latest, standing, counts, frontiers
+                                for a quick start: made from the leaves, see `upkeep`
 """
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,12 +21,26 @@ from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.marks import Mark, merge
 
 Connection = sqlite3.Connection
+Rows = Generator[tuple[int, bytes, bytes], None, None]  # index, data, leaf hash
 
 _APPLICATION_ID = 0x666C7067  # "flpg"
-_SCHEMA_VERSION = 1
+VERSION = 2
+_READABLE = (1, 2)
 _BUSY_SECONDS = 5.0  # a reader's snapshot never blocks for that long
+STANDS = -1  # in `latest`: every entry of this stream is in `standing`
 
-_SCHEMA = (
+
+def _guarded(*tables: str) -> Iterator[str]:
+    """Yield triggers: a guard against mistakes, not against attackers."""
+    for table in tables:
+        for verb in ("UPDATE", "DELETE"):
+            yield (
+                f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table}"
+                " BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+            )
+
+
+_FIRST = (
     "CREATE TABLE key (vkey TEXT NOT NULL) STRICT",
     """CREATE TABLE leaves (idx INTEGER PRIMARY KEY, data BLOB NOT NULL,
       leaf_hash BLOB NOT NULL) STRICT""",
@@ -28,14 +48,21 @@ _SCHEMA = (
     """CREATE TABLE marks (run_uid TEXT NOT NULL, stream TEXT NOT NULL,
       mark BLOB NOT NULL, PRIMARY KEY (run_uid, stream)) STRICT""",
     f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {_SCHEMA_VERSION}",
-    # A guard against mistakes, not against attackers: those, the tree shows.
-    *(
-        f"CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table}"
-        " BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-        for table in ("key", "leaves", "heads")
-        for verb in ("UPDATE", "DELETE")
-    ),
+    *_guarded("key", "leaves", "heads"),
+)
+SECOND = (  # what version 2 has in addition
+    """CREATE TABLE writer (one INTEGER PRIMARY KEY CHECK (one = 1),
+      epoch INTEGER NOT NULL, holder TEXT NOT NULL) STRICT""",
+    "INSERT INTO writer VALUES (1, 0, '')",
+    "CREATE TABLE documents (digest TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT",
+    """CREATE TABLE latest (kind TEXT NOT NULL, run_uid TEXT NOT NULL,
+      stream TEXT NOT NULL, idx INTEGER NOT NULL,
+      PRIMARY KEY (kind, run_uid, stream)) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE standing (idx INTEGER PRIMARY KEY, own INTEGER NOT NULL) STRICT",
+    "CREATE TABLE counts (run_uid TEXT PRIMARY KEY, entries INTEGER NOT NULL) STRICT",
+    "CREATE TABLE frontiers (size INTEGER PRIMARY KEY, peaks BLOB NOT NULL) STRICT",
+    *_guarded("documents"),
+    f"PRAGMA user_version = {VERSION}",
 )
 
 # Primary result codes after which a later try can succeed: sqlite.org/rescode.html.
@@ -98,23 +125,39 @@ def begin_if_new(connection: Connection, vkey: str, first_note: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables == 0:
-        for statement in _SCHEMA:
+        for statement in (*_FIRST, *SECOND):
             connection.execute(statement)
         connection.execute("INSERT INTO key VALUES (?)", (vkey,))
         add_head(connection, 0, first_note)
     connection.execute("COMMIT")
 
 
-def refuse_strangers(connection: Connection) -> None:
-    """Refuse a database that is not a ledger of this version."""
+def version(connection: Connection) -> int:
+    """Return the version of a ledger's tables, 1 or 2.
+
+    Raises:
+        LedgerError: the database is not a ledger, or of a later version.
+    """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if (application, version) != (_APPLICATION_ID, _SCHEMA_VERSION):
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    # Version 1 is also what `begin_if_new` of its time wrote.
+    if application != _APPLICATION_ID or found not in _READABLE:
         message = (
             "the file is not a flopguard ledger of this version: give the path of one,"
             " or of a file that does not exist yet"
         )
         raise LedgerError(message)
+    return int(found)
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Read one moment of the ledger, whatever is written meanwhile."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def newest_note(connection: Connection) -> str:
@@ -138,16 +181,36 @@ def notes(connection: Connection) -> Iterator[str]:
     yield from (str(note) for (note,) in rows)
 
 
+def note_at(connection: Connection, size: int) -> str:
+    """Return the signed note of the head of this size, "" where there is none."""
+    row = connection.execute(
+        "SELECT note FROM heads WHERE size = ?", (size,)
+    ).fetchone()
+    return str(row[0]) if row else ""
+
+
+def heads(connection: Connection) -> Iterator[tuple[int, str]]:
+    """Yield (size, signed note) of all heads in order."""
+    yield from connection.execute("SELECT size, note FROM heads ORDER BY size")
+
+
 def vkey(connection: Connection) -> str:
     """Return the public key that the ledger was begun with, "" where none is."""
     row = connection.execute("SELECT vkey FROM key LIMIT 1").fetchone()
     return str(row[0]) if row else ""
 
 
-def newest_size(connection: Connection) -> int:
-    """Return the number of leaves under the newest head."""
-    (size,) = connection.execute("SELECT max(size) FROM heads").fetchone()
-    return int(size or 0)
+def position(connection: Connection) -> tuple[int, int]:
+    """Return the writer's epoch, and the number of leaves under the newest head."""
+    epoch, size = connection.execute(
+        "SELECT (SELECT epoch FROM writer), (SELECT max(size) FROM heads)"
+    ).fetchone()
+    return int(epoch or 0), int(size or 0)
+
+
+def set_writer(connection: Connection, epoch: int, holder: str) -> None:
+    """Give the ledger to the writer of this epoch."""
+    connection.execute("UPDATE writer SET epoch = ?, holder = ?", (epoch, holder))
 
 
 def add_head(connection: Connection, size: int, note: str) -> None:
@@ -155,16 +218,56 @@ def add_head(connection: Connection, size: int, note: str) -> None:
     connection.execute("INSERT INTO heads VALUES (?, ?)", (size, note))
 
 
-def add_leaf(connection: Connection, index: int, data: bytes, leaf: bytes) -> None:
-    """Store a leaf with its hash."""
-    connection.execute("INSERT INTO leaves VALUES (?, ?, ?)", (index, data, leaf))
+def add_leaves(
+    connection: Connection, rows: Iterable[tuple[int, bytes, bytes]]
+) -> None:
+    """Store leaves: (index, data, leaf hash)."""
+    connection.executemany("INSERT INTO leaves VALUES (?, ?, ?)", rows)
 
 
-def leaves(connection: Connection) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield (index, data, leaf hash) in order."""
+def leaves(connection: Connection, first: int = 0) -> Rows:
+    """Yield (index, data, leaf hash) in order, from an index on."""
     yield from connection.execute(
-        "SELECT idx, data, leaf_hash FROM leaves ORDER BY idx"
+        "SELECT idx, data, leaf_hash FROM leaves WHERE idx >= ? ORDER BY idx", (first,)
     )
+
+
+def leaf(connection: Connection, index: int) -> bytes | None:
+    """Return the bytes of one leaf; None where it is not there."""
+    row = connection.execute(
+        "SELECT data FROM leaves WHERE idx = ?", (index,)
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
+def leaf_hashes(connection: Connection, size: int) -> list[bytes]:
+    """Return the stored hashes of the first leaves."""
+    found = connection.execute(
+        "SELECT leaf_hash FROM leaves WHERE idx < ? ORDER BY idx", (size,)
+    )
+    return [bytes(row[0]) for row in found]
+
+
+def add_document(connection: Connection, digest: str, data: bytes) -> None:
+    """Store a document under its digest, unless it is there."""
+    connection.execute("INSERT OR IGNORE INTO documents VALUES (?, ?)", (digest, data))
+
+
+def document(connection: Connection, digest: str) -> bytes | None:
+    """Return a document; None where it is not kept."""
+    if version(connection) == 1:
+        return None
+    row = connection.execute(
+        "SELECT data FROM documents WHERE digest = ?", (digest,)
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
+def digests(connection: Connection) -> tuple[str, ...]:
+    """Return the names of all documents."""
+    if version(connection) == 1:
+        return ()
+    return tuple(row[0] for row in connection.execute("SELECT digest FROM documents"))
 
 
 def raise_marks(connection: Connection, marks: Sequence[tuple[str, Mark]]) -> bool:
@@ -198,3 +301,19 @@ def marks(connection: Connection) -> dict[str, dict[str, Mark]]:
         mark = decode_mark(data)
         marks.setdefault(run_uid, {})[mark.stream] = mark
     return marks
+
+
+def back_up(source: Connection, target: Path) -> None:
+    """Copy a ledger that is in use into a new file, as one moment of it."""
+    copy = sqlite3.connect(target, isolation_level=None)
+    try:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
+    finally:
+        copy.close()
+
+
+def damage(connection: Connection) -> str:
+    """Return what SQLite itself finds wrong with the file, "" if nothing."""
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    return "" if found == "ok" else str(found)

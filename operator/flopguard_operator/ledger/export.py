@@ -2,6 +2,7 @@
 
     {"format":"flopguard-ledger","origin":…,"version":1,"vkey":…}    what it is
     {"at":…,"index":0,…}                              each leaf: the very bytes hashed
+    {"rotated":"…"}                                   each head that two keys signed
     {"head":"…"}                                      the signed tree head, last
 
 Every line ends with a line feed and nothing else does: leaves are JSON, which escapes
@@ -43,10 +44,20 @@ class Leaf:
 
 
 @dataclass(frozen=True)
+class Rotation:
+    """A signed note over the tree up to a `KeyRotated` entry, not yet checked."""
+
+    note: str
+
+
+@dataclass(frozen=True)
 class SignedHead:
     """The last line of the file: a signed note, not yet checked."""
 
     note: str
+
+
+Part = Header | Leaf | Rotation | SignedHead
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,11 @@ def leaf_line(data: bytes) -> bytes:
     return data + b"\n"
 
 
+def rotation_line(note: str) -> bytes:
+    """Return the line of a head at which one key followed another."""
+    return _line({"rotated": note})
+
+
 def head_line(note: str) -> bytes:
     """Return the last line."""
     return _line({"head": note})
@@ -93,23 +109,30 @@ def lines_of(stream: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def parse(lines: Iterable[bytes]) -> Iterator[Header | Leaf | SignedHead]:
-    """Yield the header, the leaves and the signed head of an export, in this order.
+def parse(lines: Iterable[bytes]) -> Iterator[Part]:
+    """Yield the header, leaves, rotations and signed head of an export, in this order.
 
     Raises:
         LedgerError: a line is not what an export holds at that place.
         TruncatedError: the lines end before the signed head.
     """
-    remaining = iter(lines)
+    remaining, after_leaves = iter(lines), False
     yield _header(next(remaining, b""))
     for line in remaining:
         if not line.endswith(b"\n"):
             message = "the last line is cut off; export the ledger again"
             raise TruncatedError(message)
         if line.startswith(b'{"head":'):
-            yield SignedHead(_note(line))
+            yield SignedHead(_note(line, "head"))
             break
-        yield Leaf(line[:-1])
+        if line.startswith(b'{"rotated":'):
+            after_leaves = True
+            yield Rotation(_note(line, "rotated"))
+        elif after_leaves:
+            message = "there is an entry after the heads of the keys"
+            raise LedgerError(message)
+        else:
+            yield Leaf(line[:-1])
     else:
         message = "there is no tree head at the end; export the ledger again"
         raise TruncatedError(message)
@@ -165,9 +188,9 @@ def _header(line: bytes) -> Header:
     return header
 
 
-def _note(line: bytes) -> str:
-    note = _object(line).get("head")
-    if not isinstance(note, str) or head_line(note) != line:
-        message = "the last line is not a tree head as flopguard spells it"
+def _note(line: bytes, name: str) -> str:
+    note = _object(line).get(name)
+    if not isinstance(note, str) or _line({name: note}) != line:
+        message = "a line is not a tree head as flopguard spells it"
         raise LedgerError(message)
     return note

@@ -111,6 +111,13 @@ def sign_head(head: Head, key: VerifierKey, sign: Callable[[bytes], bytes]) -> s
     return f"{text}\n{_SIGNATURE_MARK}{key.name} {signature}\n"
 
 
+def cosigned(note: str, key: VerifierKey, sign: Callable[[bytes], bytes]) -> str:
+    """Return a signed note with the signature of one more key under its own."""
+    text, _ = _split(note)
+    signature = base64.b64encode(key.key_id + sign(text.encode())).decode()
+    return f"{note}{_SIGNATURE_MARK}{key.name} {signature}\n"
+
+
 def parse_head(text: str) -> Head:
     """Return the head in the signed text of a note.
 

@@ -44,11 +44,34 @@ def append(frontier: Frontier, leaf: bytes) -> Frontier:
     return Frontier(frontier.size + 1, (*peaks, node))
 
 
+class Growing:
+    """A frontier that grows in place: `append` without a copy for each leaf."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self.size = frontier.size
+        self._peaks = list(frontier.peaks)
+
+    @property
+    def frontier(self) -> Frontier:
+        """The frontier as it is now."""
+        return Frontier(self.size, tuple(self._peaks))
+
+    def append(self, leaf: bytes) -> None:
+        """Take one more leaf hash."""
+        peaks, node, size = self._peaks, leaf, self.size
+        while size & 1:
+            node = hashlib.sha256(b"\x01" + peaks.pop() + node).digest()
+            size >>= 1
+        peaks.append(node)
+        self.size += 1
+
+
 def extend(frontier: Frontier, leaves: Iterable[bytes]) -> Frontier:
     """Return the frontier after more leaf hashes."""
+    growing = Growing(frontier)
     for leaf in leaves:
-        frontier = append(frontier, leaf)
-    return frontier
+        growing.append(leaf)
+    return growing.frontier
 
 
 def root(frontier: Frontier) -> bytes:

@@ -7,12 +7,21 @@ a check in the report.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from flopguard_operator.ledger import note, tree
+from flopguard_operator.ledger import custody, note, tree
+from flopguard_operator.ledger.custody import Custody
 from flopguard_operator.ledger.encoding import decode
+from flopguard_operator.ledger.entries import (
+    NO_RUN,
+    Entry,
+    KeyRotated,
+    LedgerRecovered,
+)
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.export import (
     Header,
     Leaf,
+    Part,
+    Rotation,
     SignedHead,
     TruncatedError,
     parse,
@@ -29,6 +38,8 @@ from flopguard_operator.ledger.findings import (
 from flopguard_operator.ledger.note import CheckSignature, Head
 from flopguard_operator.ledger.replay import RULES, Replay
 
+MAX_ROTATIONS = 1000  # of keys: more is no ledger, but an attempt to fill the memory
+
 
 @dataclass
 class _Reading:
@@ -36,7 +47,10 @@ class _Reading:
 
     header: Header | None = None
     note: str | None = None
-    frontier: tree.Frontier = field(default_factory=tree.Frontier)
+    leaves: tree.Growing = field(default_factory=lambda: tree.Growing(tree.Frontier()))
+    custody: Custody = field(default_factory=lambda: custody.begun(""))
+    rotated: list[tuple[int, bytes]] = field(default_factory=list)  # size, root
+    notes: list[str] = field(default_factory=list)  # of the heads that two keys signed
     replay: Replay = field(default_factory=Replay)
     findings: Findings = field(default_factory=Findings)
 
@@ -64,7 +78,7 @@ def verify_lines(
         reading.findings.contradict(reading.replay.settle())
         reading.findings.contradict(reading.replay.recount())
     trusted = vkey or (reading.header.vkey if reading.header else "")
-    size, root = reading.frontier.size, tree.root(reading.frontier)
+    size, root = reading.leaves.size, tree.root(reading.leaves.frontier)
     check = reading.findings.check
     return Report(
         checks=(
@@ -75,6 +89,7 @@ def verify_lines(
             reading.findings.check(
                 "order", "the entries are numbered from 0 without a gap"
             ),
+            check("custody", "writers and keys of the ledger follow in order"),
             *_head_checks(reading, trusted, check_signature, given=bool(vkey)),
             *(check(name, rule) for name, rule in RULES.items()),
         ),
@@ -84,19 +99,21 @@ def verify_lines(
     )
 
 
-def _take(reading: _Reading, part: Header | Leaf | SignedHead) -> None:
+def _take(reading: _Reading, part: Part) -> None:
     match part:
         case Header():
-            reading.header = part
+            reading.header, reading.custody = part, custody.begun(part.vkey)
         case SignedHead():
             reading.note = part.note
+        case Rotation():
+            reading.notes = [*reading.notes, part.note][: MAX_ROTATIONS + 1]
         case Leaf():
             _leaf(reading, part.data)
 
 
 def _leaf(reading: _Reading, data: bytes) -> None:
-    index = reading.frontier.size
-    reading.frontier = tree.append(reading.frontier, tree.leaf_hash(data))
+    index = reading.leaves.size
+    reading.leaves.append(tree.leaf_hash(data))
     try:
         entry = decode(data)
     except LedgerError as error:
@@ -104,7 +121,24 @@ def _leaf(reading: _Reading, data: bytes) -> None:
         return
     if entry.index != index:
         reading.findings.add("order", f"entry {entry.index} stands at place {index}")
+    if entry.event.run == NO_RUN:
+        _own(reading, entry)
     reading.findings.contradict(reading.replay.step(entry))
+
+
+def _own(reading: _Reading, entry: Entry) -> None:
+    """Take an entry about the ledger itself."""
+    for wrong in custody.contradictions(reading.custody, entry):
+        reading.findings.add("custody", f"entry {entry.index}: {ascii(wrong)[1:-1]}")
+    if isinstance(entry.event, LedgerRecovered):
+        return  # it matters to a store alone, and there may be any number in a file
+    if isinstance(entry.event, KeyRotated):
+        if len(reading.rotated) == MAX_ROTATIONS:
+            reading.findings.add("custody", f"there are more than {MAX_ROTATIONS} keys")
+            return
+        root = tree.root(reading.leaves.frontier)
+        reading.rotated.append((reading.leaves.size, root))
+    reading.custody = custody.apply(reading.custody, entry)
 
 
 def _head_checks(
@@ -115,25 +149,58 @@ def _head_checks(
         yield Check("signature", INCOMPLETE, "There is no tree head to check.")
         yield Check("root", INCOMPLETE, "There is no tree head to compare with.")
         return
+    newest = reading.custody.vkey
     try:
-        key = note.parse_vkey(vkey)
-        head = note.open_note(reading.note, key, check_signature)
+        _refuse_untrusted(reading, vkey)
+        head = _opened(reading.note, newest, check_signature)
+        _refuse_broken_chain(reading, check_signature)
     except LedgerError as error:
         yield Check("signature", MISMATCH, sentence(ascii(str(error))[1:-1]))
         yield Check("root", INCOMPLETE, "There is no signed tree head to compare with.")
         return
-    if (reading.header.origin, reading.header.vkey) != (key.name, vkey):
+    if reading.header.origin != head.origin:
         message = "The file's first line names another ledger or key than signed it."
         yield Check("signature", MISMATCH, message)
     else:
         whose = "the key that was given" if given else "the key that the file names"
+        if newest != vkey:
+            whose = f"{newest}, which {len(reading.rotated)} rotations tie to {whose}"
         hint = "" if given else "; compare that key with one you trust"
-        yield Check("signature", OK, f"Signed by {whose}, {key.text}{hint}.")
-    size = reading.frontier.size
-    if head != Head(head.origin, size, tree.root(reading.frontier)):
+        yield Check("signature", OK, f"Signed by {whose}, {vkey}{hint}.")
+    size = reading.leaves.size
+    if head != Head(head.origin, size, tree.root(reading.leaves.frontier)):
         reading.findings.add(
             "root",
             f"the signed head covers {head.size} entries with root {head.root_base64},"
             f" and the {size} entries here do not make it",
         )
     yield reading.findings.check("root", f"the {size} entries make the signed root")
+
+
+def _opened(signed: str, vkey: str, check_signature: CheckSignature) -> Head:
+    return note.open_note(signed, note.parse_vkey(vkey), check_signature)
+
+
+def _refuse_untrusted(reading: _Reading, vkey: str) -> None:
+    """Refuse a ledger whose keys the verifier's key is not among."""
+    keys = [key for _, key in reading.custody.keys]
+    if vkey not in keys:
+        message = f"the tree head carries no signature of the key {vkey[:300]}"
+        raise LedgerError(message)
+
+
+def _refuse_broken_chain(reading: _Reading, check_signature: CheckSignature) -> None:
+    """Refuse a key that the one before it has not brought in by its own signature."""
+    if len(reading.notes) != len(reading.rotated):
+        message = (
+            f"{len(reading.rotated)} keys followed others, and"
+            f" {len(reading.notes)} heads say so"
+        )
+        raise LedgerError(message)
+    chain = zip(reading.notes, reading.rotated, reading.custody.rotations, strict=True)
+    for signed, (size, root), (_, before, after) in chain:
+        for key in (before, after):
+            head = _opened(signed, key, check_signature)
+            if (head.size, head.root) != (size, root):
+                message = f"the head at which a key followed another is not of {size}"
+                raise LedgerError(message)
