@@ -24,6 +24,7 @@ from flopguard_operator.ledger.entries import (
     RunRef,
     Settlement,
 )
+from flopguard_operator.ledger.errors import FencedError, LedgerError
 from flopguard_operator.ledger.note import Head
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.marks import Mark, merge
@@ -62,7 +63,11 @@ class Books:
     """(namespace, name) → UIDs of the runs that had it, oldest first."""
     head: Head | None = None
     vkey: str = ""
+    fenced: asyncio.Event = field(default_factory=asyncio.Event)
+    """Another operator has taken the ledger over: this one has to stop."""
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
     _store: SqliteStore | None = None
+    _wrong: str = ""  # with the file, as the check beside the work has found
     _loaded: bool = False
     _thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -77,6 +82,16 @@ class Books:
         """
         if not self._loaded:
             await self._in_thread(self._load)
+            self.opened.set()
+
+    @property
+    def hashed_from(self) -> int:
+        """The first leaf that opening the store has hashed; 0: all were."""
+        return self._store.hashed_from if self._store is not None else 0
+
+    def distrust(self, why: str) -> None:
+        """Append nothing more: the file was found to be changed."""
+        self._wrong, self._loaded = why, False
 
     def raise_mark(self, run_uid: str, mark: Mark) -> Mark | None:
         """Return a stream's new high-water mark if `mark` raises it, else None.
@@ -90,15 +105,18 @@ class Books:
         return None if after == before else after
 
     async def commit(
-        self, events: Sequence[Event], marks: Sequence[tuple[str, Mark]]
+        self,
+        events: Sequence[Event],
+        marks: Sequence[tuple[str, Mark]],
+        documents: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Make events and marks durable, then take them into the memory.
+        """Make events, marks and documents durable, then take them into the memory.
 
         Raises:
             LedgerError, LedgerUnavailableError: nothing was taken in.
         """
         self._loaded = False  # until the commit is known to have happened
-        await self._in_thread(self._commit, events, marks, utc_now())
+        await self._in_thread(self._commit, events, marks, utc_now(), documents)
         self._loaded = True
 
     async def close(self) -> None:
@@ -108,8 +126,15 @@ class Books:
         self._thread.shutdown()
 
     async def _in_thread(self, function: Callable[..., None], *args: object) -> None:
+        if self._wrong and function != getattr(self._store, "close", None):
+            message = f"{self._wrong}: restore the newest copy of the ledger"
+            raise LedgerError(message)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, function, *args)
+        try:
+            await loop.run_in_executor(self._thread, function, *args)
+        except FencedError:
+            self.fenced.set()
+            raise
 
     def _load(self) -> None:
         if self._store is None:
@@ -131,11 +156,15 @@ class Books:
         self._loaded = True
 
     def _commit(
-        self, events: Sequence[Event], marks: Sequence[tuple[str, Mark]], at: str
+        self,
+        events: Sequence[Event],
+        marks: Sequence[tuple[str, Mark]],
+        at: str,
+        documents: Mapping[str, bytes] | None,
     ) -> None:
         if self._store is None:
             self._store = self.open_store()
-        self.head = self._store.commit(events, marks, at)
+        self.head = self._store.commit(events, marks, at, documents)
         for event in events:
             self._take(Entry(index=0, at=at, event=event))
         for run_uid, mark in marks:

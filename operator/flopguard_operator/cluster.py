@@ -7,71 +7,34 @@ one object with a field that they know otherwise.
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import kubernetes
 from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
 
 from flopguard_operator import naming
+from flopguard_operator.cluster_calls import (
+    PLAIN,
+    SECONDS,
+    ClusterError,
+    plain,
+    translated,
+)
+from flopguard_operator.cluster_own import OwnObjects
 from flopguard_operator.observed import Raw, at, items, text
 from flopguard_operator.workloads.job import Patch
 
-SECONDS = 10
+__all__ = ["Cluster", "ClusterError"]
+
 PAGE = 500
 MERGE_PATCH = "application/merge-patch+json"
-_PLAIN: Mapping[str, Any] = {"_request_timeout": SECONDS, "_preload_content": False}
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-class ClusterError(Exception):
-    """The API server refused or did not answer; `status` is 0 where it did not."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-def _translated(call: Callable[P, T]) -> Callable[P, T]:
-    """Turn the client's errors into `ClusterError` with the server's own sentence."""
-
-    @functools.wraps(call)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return call(*args, **kwargs)
-        except ApiException as error:
-            text = str(error.body or error.reason)[:2000]
-            raise ClusterError(int(error.status or 0), text) from error
-        except (HTTPError, OSError) as error:
-            raise ClusterError(0, f"no answer from the API server: {error}") from error
-        except ValueError as error:  # no JSON, or not what the client's models know
-            why = f"unreadable answer from the API server: {error}"[:2000]
-            raise ClusterError(0, why) from error
-
-    return wrapper
-
-
-def _plain(answer: Any) -> Raw:
-    """Return the JSON object of an answer that was not turned into a model.
-
-    Raises:
-        ValueError: It is none.
-    """
-    found = json.loads(answer.data)
-    if not isinstance(found, Mapping):
-        message = "not a JSON object"
-        raise ValueError(message)  # noqa: TRY004 - as for what is not JSON
-    return found
-
-
-class Cluster:
+class Cluster(OwnObjects):
     """The few calls that the operator and the webhook make."""
 
     def __init__(self, kubeconfig: str | None = None) -> None:
@@ -82,17 +45,17 @@ class Cluster:
         else:
             config.load_incluster_config()
         client = kubernetes.client.ApiClient()
-        self._custom: Any = kubernetes.client.CustomObjectsApi(client)
-        self._core: Any = kubernetes.client.CoreV1Api(client)
+        self._custom = kubernetes.client.CustomObjectsApi(client)
+        self._core = kubernetes.client.CoreV1Api(client)
         self._batch: Any = kubernetes.client.BatchV1Api(client)
         self._admission: Any = kubernetes.client.AdmissionregistrationV1Api(client)
 
-    @_translated
+    @translated
     def cluster_uid(self) -> str:
         """Return the UID of the kube-system namespace, which names the cluster."""
         return text(self._namespace("kube-system"), "metadata", "uid")
 
-    @_translated
+    @translated
     def list_runs(self, namespace: str) -> list[dict[str, Any]]:
         """Return the raw FineTuneRuns of a namespace."""
         found = self._custom.list_namespaced_custom_object(
@@ -104,7 +67,7 @@ class Cluster:
         )
         return list(found.get("items", []))
 
-    @_translated
+    @translated
     def run_definition(self) -> str:
         """Return the UID of the CRD of FineTuneRun; "" while there is none."""
         try:
@@ -121,7 +84,7 @@ class Cluster:
             raise
         return str(found["metadata"]["uid"])
 
-    @_translated
+    @translated
     def pods_left(self, namespace: str, selector: str) -> int:
         """Return how many pods match that have not ended; asked live, not cached."""
         list_them = functools.partial(self._core.list_namespaced_pod, namespace)
@@ -131,42 +94,42 @@ class Cluster:
             for pod in self._pods(list_them, selector)
         )
 
-    @_translated
+    @translated
     def pods_of(self, namespace: str) -> list[Raw]:
         """Return the raw pods of a namespace, from the API server's own cache."""
         answer = self._core.list_namespaced_pod(
-            namespace, resource_version="0", **_PLAIN
+            namespace, resource_version="0", **PLAIN
         )
-        page = _plain(answer)
+        page = plain(answer)
         if "items" not in page:
             message = "no list of pods"
             raise ValueError(message)
         return list(items(page, "items"))
 
-    @_translated
+    @translated
     def node(self, name: str) -> Raw | None:
         """Return a raw node, None where there is none of that name."""
         try:
-            return _plain(self._core.read_node(name, **_PLAIN))
+            return plain(self._core.read_node(name, **PLAIN))
         except ApiException as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
 
-    @_translated
+    @translated
     def governed(self, namespace: str) -> bool:
         """Say if pods without a run are charged in a namespace: by its label."""
         labels = at(self._namespace(namespace), "metadata", "labels")
         return text(labels, naming.GOVERNED_LABEL) != "false"
 
-    @_translated
+    @translated
     def injected_pods(self) -> set[str]:
         """Return the UIDs of all pods of the cluster that carry the run label."""
         list_them = self._core.list_pod_for_all_namespaces
         pods = self._pods(list_them, naming.RUN_LABEL)
         return {text(pod, "metadata", "uid") for pod in pods}
 
-    @_translated
+    @translated
     def namespace_terminating(self, name: str) -> bool:
         """Say whether a namespace is being deleted, or is gone."""
         try:
@@ -177,7 +140,7 @@ class Cluster:
             raise
         return bool(text(space, "metadata", "deletionTimestamp"))
 
-    @_translated
+    @translated
     def patch_run_status(self, namespace: str, name: str, status: Patch) -> None:
         """Merge `status` into a run's status subresource."""
         self._custom.patch_namespaced_custom_object_status(
@@ -192,7 +155,7 @@ class Cluster:
             _request_timeout=SECONDS,
         )
 
-    @_translated
+    @translated
     def patch_program_status(self, name: str, status: Patch) -> None:
         """Merge `status` into a program's status subresource."""
         self._custom.patch_cluster_custom_object_status(
@@ -206,7 +169,7 @@ class Cluster:
             _request_timeout=SECONDS,
         )
 
-    @_translated
+    @translated
     def set_finalizers(
         self, namespace: str, name: str, present: list[str], wanted: list[str]
     ) -> None:
@@ -230,7 +193,7 @@ class Cluster:
             _request_timeout=SECONDS,
         )
 
-    @_translated
+    @translated
     def patch_job(self, namespace: str, name: str, patch: Patch) -> None:
         """Merge `patch` into a Job."""
         answer = self._batch.patch_namespaced_job(
@@ -239,11 +202,11 @@ class Cluster:
             patch,
             field_manager=naming.MANAGER,
             _content_type=MERGE_PATCH,
-            **_PLAIN,
+            **PLAIN,
         )
-        _plain(answer)
+        plain(answer)
 
-    @_translated
+    @translated
     def event(
         self, target: Mapping[str, str], kind: str, reason: str, message: str
     ) -> None:
@@ -265,38 +228,38 @@ class Cluster:
             "lastTimestamp": now,
             "count": 1,
         }
-        _plain(self._core.create_namespaced_event(target["namespace"], body, **_PLAIN))
+        plain(self._core.create_namespaced_event(target["namespace"], body, **PLAIN))
 
-    @_translated
+    @translated
     def read_secret(self, namespace: str, name: str) -> dict[str, str] | None:
         """Return the base64 data of a Secret; None where there is no such Secret."""
         try:
-            found = self._core.read_namespaced_secret(name, namespace, **_PLAIN)
+            found = self._core.read_namespaced_secret(name, namespace, **PLAIN)
         except ApiException as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
-        return dict(at(_plain(found), "data") or {})
+        return dict(at(plain(found), "data") or {})
 
-    @_translated
+    @translated
     def create_secret(self, namespace: str, manifest: Mapping[str, Any]) -> bool:
         """Create a Secret; False if one of that name exists already."""
         try:
             answer = self._core.create_namespaced_secret(
-                namespace, dict(manifest), **_PLAIN
+                namespace, dict(manifest), **PLAIN
             )
         except ApiException as error:
             if error.status == HTTPStatus.CONFLICT:
                 return False
             raise
-        _plain(answer)
+        plain(answer)
         return True
 
-    @_translated
+    @translated
     def patch_ca_bundle(self, configuration: str, ca_bundle: str) -> None:
         """Set the base64 CA bundle of all webhooks of a configuration."""
         found = self._admission.read_mutating_webhook_configuration(
-            configuration, **_PLAIN
+            configuration, **PLAIN
         )
         operations = [
             {
@@ -304,17 +267,17 @@ class Cluster:
                 "path": f"/webhooks/{index}/clientConfig/caBundle",
                 "value": ca_bundle,
             }
-            for index, _ in enumerate(items(_plain(found), "webhooks"))
+            for index, _ in enumerate(items(plain(found), "webhooks"))
         ]
         answer = self._admission.patch_mutating_webhook_configuration(
             configuration,
             operations,
             _content_type="application/json-patch+json",
-            **_PLAIN,
+            **PLAIN,
         )
-        _plain(answer)
+        plain(answer)
 
-    @_translated
+    @translated
     def existing(self) -> set[str]:
         """Return the UIDs of all runs, programs and Jobs of the cluster."""
         kinds = (
@@ -328,7 +291,7 @@ class Cluster:
             for raw in self._listed(*kind, _headers={"Accept": METADATA_ONLY})
         }
 
-    @_translated
+    @translated
     def all_runs(self) -> list[Raw]:
         """Return the raw FineTuneRuns of the cluster."""
         return list(self._listed(naming.GROUP, naming.VERSION, naming.RUN_PLURAL))
@@ -347,7 +310,7 @@ class Cluster:
             after = text(page, "metadata", "continue")
 
     def _namespace(self, name: str) -> Raw:
-        return _plain(self._core.read_namespace(name, **_PLAIN))
+        return plain(self._core.read_namespace(name, **PLAIN))
 
     @staticmethod
     def _pods(list_them: Callable[..., Any], selector: str) -> Iterator[Raw]:
@@ -355,9 +318,9 @@ class Cluster:
         after: str | None = None
         while after != "":
             answer = list_them(
-                label_selector=selector, limit=PAGE, _continue=after, **_PLAIN
+                label_selector=selector, limit=PAGE, _continue=after, **PLAIN
             )
-            page = _plain(answer)
+            page = plain(answer)
             if "items" not in page:  # an empty list would prove that no pod is left
                 message = "no list of pods"
                 raise ValueError(message)

@@ -8,7 +8,7 @@ after it everything that follows is derived from the ledger again.
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -57,6 +57,7 @@ class Cycle:
     publisher: Publisher
     listener: Listener = field(default_factory=Listener)
     auditor: Auditor = field(init=False)
+    leads: Callable[[], bool] = lambda: True  # without it nothing is acted on
     ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
     _settled: dict[str, float] = field(default_factory=dict)
@@ -124,8 +125,9 @@ class Cycle:
         # A crash after it: the account asks for the same status and the same hold.
         if ledger.status == c.TRUE and read is not None:
             self.cache.forget_gone_pods(pods)
-        told = Situation(reading.condition, ledger, self.listener)
-        await self._publish(plans, refused, events, told)
+        if self.leads() and not self.books.fenced.is_set():
+            told = Situation(reading.condition, ledger, self.listener)
+            await self._publish(plans, refused, events, told)
         return read is not None
 
     async def _publish(

@@ -11,6 +11,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
+from flopguard_operator.ledger.note import Head
+
+ROOT_BYTES = 6  # what float64 carries exactly
 LABELS = ("namespace", "run", "program", "policy")
 
 
@@ -34,6 +37,8 @@ class Collector:
         self.samples: tuple[RunSample, ...] = ()
         self.cycle_seconds = 0.0
         self.ledger_size = 0
+        self.head: Head | None = None  # the newest that was anchored
+        self.leads = False
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the families, as prometheus_client's registry asks for them."""
@@ -60,6 +65,9 @@ class Collector:
         )
         yield _single("cycle_seconds", "Duration of the last cycle", self.cycle_seconds)
         yield _single("ledger_size", "Entries in the ledger", self.ledger_size)
+        yield _single("leader", "1 while this operator acts; 0: standby", self.leads)
+        if self.head is not None:
+            yield from _head(self.head)
 
 
 def _family(
@@ -69,6 +77,18 @@ def _family(
     for sample in samples:
         family.add_metric(sample.labels, float(value(sample)))
     return family
+
+
+def _head(head: Head) -> Iterator[GaugeMetricFamily]:
+    """Yield the ledger's head: a label with its root would make a series of each."""
+    root = int.from_bytes(head.root[:ROOT_BYTES], "big")
+    for name, text, value in (
+        ("size", "Entries under the newest signed head of the ledger", head.size),
+        ("root", f"First {ROOT_BYTES} bytes of that head's root, as a number", root),
+    ):
+        family = GaugeMetricFamily(f"flopguard_ledger_{name}", text, labels=["origin"])
+        family.add_metric([head.origin], float(value))
+        yield family
 
 
 def _single(name: str, text: str, value: float) -> GaugeMetricFamily:

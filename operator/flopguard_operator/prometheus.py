@@ -28,6 +28,7 @@ QUERY = (
 )
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 SECONDS = 10.0
+HEAD_DAYS = 30  # a ledger that nobody kept for longer has other witnesses
 FRESH_SECONDS = 60.0  # the last scrape is no older than this, or the pod is not heard
 AHEAD_SECONDS = 1.0  # by which the clocks of federated servers may differ
 UNTOLD_AGE = 5.0  # seconds: of a sidecar that does not say when it read its pages
@@ -38,14 +39,14 @@ class PrometheusError(Exception):
     """Prometheus did not answer the query; the message says why and where."""
 
 
-async def query(url: str) -> list[Mapping[str, Any]]:
-    """Return the raw series of `QUERY`.
+async def query(url: str, expression: str = QUERY) -> list[Mapping[str, Any]]:
+    """Return the raw series of an expression.
 
     Raises:
         PrometheusError: no whole answer in 10 s, an HTTP error, or not a vector.
     """
     try:
-        data = await _ask(url)
+        data = await _ask(url, expression)
     except TimeoutError as error:
         message = f"Prometheus at {url} did not answer within {SECONDS:.0f} s"
         raise PrometheusError(message) from error
@@ -59,12 +60,14 @@ async def query(url: str) -> list[Mapping[str, Any]]:
     return list(items(data, "data", "result"))
 
 
-async def _ask(url: str) -> Any:
+async def _ask(url: str, expression: str) -> Any:
     timeout = aiohttp.ClientTimeout(total=SECONDS)
     # The administrator's proxy settings count here, unlike for the pods.
     async with (
         aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
-        session.post(f"{url.rstrip('/')}/api/v1/query", data={"query": QUERY}) as found,
+        session.post(
+            f"{url.rstrip('/')}/api/v1/query", data={"query": expression}
+        ) as found,
     ):
         if found.status >= HTTPStatus.MULTIPLE_CHOICES:
             message = f"HTTP {found.status} {found.reason}"
@@ -162,6 +165,41 @@ def ages(
         uid: math.ceil(1000 * (age + read.get(uid, UNTOLD_AGE)))
         for uid, age in scraped.items()
     }
+
+
+def heads_query(namespace: str, origin: str) -> str:
+    """Return the expression for the newest samples of the ledger's head.
+
+    Only what was scraped in the operator's own namespace: anybody can expose a metric.
+    """
+    which = f'{{namespace="{namespace}",origin="{origin}"}}[{HEAD_DAYS}d]'
+    return (
+        f"last_over_time(flopguard_ledger_size{which})"
+        f' or label_replace(last_over_time(flopguard_ledger_root{which}), "part",'
+        ' "root", "", "")'
+    )
+
+
+def heads(series: Iterable[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    """Return (size, first bytes of the root as a number) of each operator that told."""
+    told: dict[tuple[tuple[str, str], ...], dict[str, int]] = {}
+    for one in series:
+        labels = at(one, "metric")
+        value = _flops(at(one, "value"))
+        if not isinstance(labels, Mapping) or value is None:
+            continue
+        source = sorted(
+            (str(name), str(of))
+            for name, of in labels.items()
+            if name not in {"__name__", "part"}
+        )
+        part = text(labels, "part") or "size"
+        told.setdefault(tuple(source), {})[part] = value
+    return [
+        (parts["size"], parts["root"])
+        for parts in told.values()
+        if "root" in parts and "size" in parts and parts["root"] < 2**48
+    ]
 
 
 def _own(labels: object, pod: Pod) -> bool:

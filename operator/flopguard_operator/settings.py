@@ -17,6 +17,8 @@ class Settings:
     grace_seconds: float = 120.0
     namespace: str = "flopguard"
     key_secret: str = "flopguard-ledger-key"  # noqa: S105 - the name of a Secret
+    lease: str = "flopguard-operator"
+    lease_seconds: float = 15.0
     port: int = 8080
     kubeconfig: str | None = None
 
@@ -63,6 +65,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--key-secret",
         default=d.key_secret,
         help="Secret with the ledger's key, made if absent (%(default)s)",
+    )
+    add("--lease", default=d.lease, help="Lease of the one that acts (%(default)s)")
+    add(
+        "--lease-seconds",
+        type=float,
+        default=d.lease_seconds,
+        help="how long a silent leader is waited for; 0: without a Lease (%(default)s)",
     )
     add("--port", type=int, default=d.port, help="metrics and health (%(default)s)")
     add("--kubeconfig", help="kubeconfig file; default: the pod's service account")

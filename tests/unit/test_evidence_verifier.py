@@ -87,7 +87,15 @@ def test_the_verifier_in_a_bare_environment(pack: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "UV_CACHE_DIR": str(CACHE / "uv")}
     for command in (
         ["venv", "--quiet", "--python", sys.executable, str(bare)],
-        ["pip", "install", "--offline", "--quiet", "--python", str(bare), "cryptography"],
+        [
+            "pip",
+            "install",
+            "--offline",
+            "--quiet",
+            "--python",
+            str(bare),
+            "cryptography",
+        ],
     ):
         subprocess.run([UV, *command], check=True, env=environment, timeout=120)
     (elsewhere / "pack.tar").write_bytes(pack.read_bytes())

@@ -10,8 +10,9 @@ The fold of `latest` and `standing` is that of all entries: `tests/unit` compare
 on random ledgers, and `flopguard ledger check` on a real one.
 """
 
+import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from flopguard_operator.ledger import database, tree
@@ -35,9 +36,22 @@ _RUN = "first of its run"  # a kind in `latest`, as "first Settlement" is
 _Key = tuple[str, str, str]  # kind, run UID, stream
 
 
+Lookup = Callable[[_Key], tuple[int, Event | None] | None]
+"""A row of `latest`: its index, and the event there unless there is none."""
+
+
+@dataclass
+class Selected:
+    """The rows that entries make: new ones, and those that replace others."""
+
+    standing: dict[int, int] = field(default_factory=dict)  # index → own
+    latest: dict[_Key, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)  # run UID → entries
+
+
 @dataclass
 class Upkeep:
-    """The rows of one transaction, and a memory of what the last ones said.
+    """Chooses rows for entries, with a memory of what the last ones said.
 
     Drop it with its connection: after a failed commit it is ahead of the file.
     """
@@ -45,69 +59,90 @@ class Upkeep:
     known: dict[_Key, tuple[int, Event | None]] = field(default_factory=dict)
 
     def note(self, connection: database.Connection, entries: Iterable[Entry]) -> None:
-        """Take entries that were appended into `latest` and `standing`."""
-        standing: dict[int, int] = {}
-        latest: dict[_Key, int] = {}
-        counts: Counter[str] = Counter()
-        for entry in entries:
-            event = entry.event
-            if event.run != NO_RUN:
-                self._keep_first(connection, (_RUN, event.run.uid, ""), entry, latest)
-            counts[event.run.uid] += event.run != NO_RUN
-            if not isinstance(event, Settlement | GapCharged):
-                standing[entry.index] = int(event.run == NO_RUN)
-                continue
-            key = (type(event).__name__, event.run.uid, event.stream)
-            first = (f"first {key[0]}", *key[1:])
-            self._keep_first(connection, first, entry, latest)
-            index, before = self._before(connection, key) or (0, None)
-            if before is None and index == database.STANDS:
-                standing[entry.index] = 0
-            elif before is None or supersedes(event, before):
-                self.known[key] = (entry.index, event)
-                latest[key] = entry.index
-            else:
-                standing |= {index: 0, entry.index: 0}
-                self.known[key] = (database.STANDS, None)
-                latest[key] = database.STANDS
-        connection.executemany("INSERT INTO standing VALUES (?, ?)", standing.items())
+        """Take entries that were appended into the tables."""
+        rows = self.select(functools.partial(_row, connection), entries)
+        connection.executemany(
+            "INSERT INTO standing VALUES (?, ?)", rows.standing.items()
+        )
         connection.executemany(
             "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?)",
-            [(*key, index) for key, index in latest.items()],
+            [(*key, index) for key, index in rows.latest.items()],
         )
         connection.executemany(
             "INSERT INTO counts VALUES (?, ?) ON CONFLICT (run_uid)"
             " DO UPDATE SET entries = entries + excluded.entries",
-            [(uid, count) for uid, count in counts.items() if count],
+            list(rows.counts.items()),
         )
 
-    def _keep_first(
+    def select(self, lookup: Lookup, entries: Iterable[Entry]) -> Selected:
+        """Return the rows of entries, given what the tables say before them."""
+        rows = Selected()
+        for entry in entries:
+            event = entry.event
+            if event.run == NO_RUN:
+                rows.standing[entry.index] = 1
+                continue
+            rows.counts[event.run.uid] += 1
+            self._keep_first(lookup, rows, (_RUN, event.run.uid, ""), entry)
+            if isinstance(event, Settlement | GapCharged):
+                self._select(lookup, rows, entry, event)
+            else:
+                rows.standing[entry.index] = 0
+        return rows
+
+    def _select(
         self,
-        connection: database.Connection,
-        key: _Key,
+        lookup: Lookup,
+        rows: Selected,
         entry: Entry,
-        latest: dict[_Key, int],
+        event: Settlement | GapCharged,
+    ) -> None:
+        key = (type(event).__name__, event.run.uid, event.stream)
+        self._keep_first(lookup, rows, (f"first {key[0]}", *key[1:]), entry)
+        index, before = self._before(lookup, key) or (0, None)
+        if before is None and index == database.STANDS:
+            rows.standing[entry.index] = 0
+        elif before is None or supersedes(event, before):
+            self.known[key] = (entry.index, event)
+            rows.latest[key] = entry.index
+        else:
+            rows.standing |= {index: 0, entry.index: 0}
+            self.known[key] = (database.STANDS, None)
+            rows.latest[key] = database.STANDS
+
+    def _keep_first(
+        self, lookup: Lookup, rows: Selected, key: _Key, entry: Entry
     ) -> None:
         """Keep the first entry under a key: of a run its name, of a stream its time."""
-        if self._before(connection, key) is None:
+        if self._before(lookup, key) is None:
             self.known[key] = (entry.index, None)
-            latest[key] = entry.index
+            rows.latest[key] = entry.index
 
-    def _before(
-        self, connection: database.Connection, key: _Key
-    ) -> tuple[int, Event | None] | None:
-        """Return what `latest` says under a key, with the event unless it is gone."""
+    def _before(self, lookup: Lookup, key: _Key) -> tuple[int, Event | None] | None:
         if key not in self.known:
-            row = connection.execute(
-                "SELECT latest.idx, data FROM latest LEFT JOIN leaves USING (idx)"
-                " WHERE kind = ? AND run_uid = ? AND stream = ?",
-                key,
-            ).fetchone()
-            if row is None:
+            found = lookup(key)
+            if found is None:
                 return None
-            event = decode(row[1]).event if row[1] is not None else None
-            self.known[key] = (int(row[0]), event)
+            self.known[key] = found
         return self.known[key]
+
+
+def needed(entries: Iterable[Entry]) -> list[int]:
+    """Return the indices that the fold of all entries needs, from the entries alone."""
+    rows = Upkeep().select(lambda _: None, entries)
+    latest = {index for index in rows.latest.values() if index >= 0}
+    return sorted(rows.standing.keys() | latest)
+
+
+def _row(connection: database.Connection, key: _Key) -> tuple[int, Event | None] | None:
+    row = connection.execute(
+        "SELECT latest.idx, data FROM latest LEFT JOIN leaves USING (idx)"
+        " WHERE kind = ? AND run_uid = ? AND stream = ?",
+        key,
+    ).fetchone()
+    if row is None:
+        return None
+    return int(row[0]), decode(row[1]).event if row[1] is not None else None
 
 
 def supersedes(event: Event, before: Event) -> bool:
