@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustness import campaigns, report
+from robustness import campaigns, report, tampering
 from robustness.campaigns import ALL, Campaign
 from robustness.rows import Row
 
@@ -132,6 +132,8 @@ def _noted(
     }
     others = [n for n in notes.get("campaigns", []) if n["name"] != campaign.name]
     notes = {**notes, "campaigns": [*others, own]}
+    if campaign.layer == "tampering":
+        notes["undetectable"] = list(tampering.UNDETECTABLE)
     if campaign.is_control:
         lost = sum(row.flops_lost for row in found)
         trials = sum(row.trials for row in found)

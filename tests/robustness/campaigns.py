@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import NamedTuple
 
-from robustness import kills, modelcheck, powercuts
+from robustness import kills, modelcheck, powercuts, tampering
 from robustness.rows import Row, merge
 
 Rows = Callable[[range], Iterator[Row]]
@@ -103,6 +103,14 @@ ALL = (
         20,
         kills.sidecars,
         "the final record is whole, whenever the sidecar is killed",
+    ),
+    Campaign(
+        "tampering",
+        "tampering",
+        13_500,
+        250,
+        tampering.packs,
+        "every forged evidence pack fails a check (one a seed)",
     ),
 )
 
