@@ -22,6 +22,7 @@ from flopguard_operator.ledger.entries import (
     GapCharged,
     HoldSet,
     RunRef,
+    RunsCounted,
     Settlement,
 )
 from flopguard_operator.ledger.errors import FencedError, LedgerError
@@ -57,6 +58,7 @@ class Books:
     owner: dict[str, str] = field(default_factory=dict)  # stream → run UID
     held: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Run UID → when its hold was set: for people, and on the monotonic clock."""
+    own: int = 0  # entries about the ledger itself, without counts of the runs'
     told: dict[str, str] = field(default_factory=dict)  # stream → its last entry's time
     spans: dict[str, coverage.Spans] = field(default_factory=dict)  # by run UID
     named: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -112,6 +114,11 @@ class Books:
     ) -> None:
         """Make events, marks and documents durable, then take them into the memory.
 
+        Args:
+            events: in the order of their causes.
+            marks: (run UID, mark) of every stream that has counted more.
+            documents: texts that events note, by digest.
+
         Raises:
             LedgerError, LedgerUnavailableError: nothing was taken in.
         """
@@ -148,7 +155,7 @@ class Books:
             read.accounts[uid] = replace(account, entries=counted)
         # From here on nothing fails: the memory is never half of what was read.
         self.accounts, self.held, self.told = read.accounts, read.held, read.told
-        self.spans, self.named = read.spans, read.named
+        self.spans, self.named, self.own = read.spans, read.named, read.own
         self.marks = {run: dict(marks) for run, marks in loaded.marks.items()}
         self.owner = read.owner
         self.owner |= {s: run for run, marks in self.marks.items() for s in marks}
@@ -188,6 +195,7 @@ class Books:
         """Fold an entry into the memory."""
         event, ref = entry.event, entry.event.run
         if ref == NO_RUN:
+            self.own += not isinstance(event, RunsCounted)
             return
         account = self.accounts.get(ref.uid)
         if account is None:

@@ -95,6 +95,17 @@ class Cluster(OwnObjects):
         )
 
     @translated
+    def happenings(self, reason: str) -> list[Raw]:
+        """Return the newest Kubernetes Events of one reason, of the whole cluster.
+
+        They are what the API server remembers of the last hour, `PAGE` at most.
+        """
+        answer = self._core.list_event_for_all_namespaces(
+            field_selector=f"reason={reason}", limit=PAGE, **_PLAIN
+        )
+        return list(items(_plain(answer), "items"))
+
+    @translated
     def pods_of(self, namespace: str) -> list[Raw]:
         """Return the raw pods of a namespace, from the API server's own cache."""
         answer = self._core.list_namespaced_pod(

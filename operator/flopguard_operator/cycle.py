@@ -20,6 +20,7 @@ from flopguard_operator.books import Books, refuse_unfit
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.conditions import Condition
+from flopguard_operator.documents import Documents
 from flopguard_operator.gathering import Reading, Refused
 from flopguard_operator.ledger.accounts import totals
 from flopguard_operator.ledger.encoding import encode_mark
@@ -57,6 +58,7 @@ class Cycle:
     publisher: Publisher
     listener: Listener = field(default_factory=Listener)
     auditor: Auditor = field(init=False)
+    documents: Documents = field(init=False)
     leads: Callable[[], bool] = lambda: True  # without it nothing is acted on
     ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
@@ -65,6 +67,7 @@ class Cycle:
     def __post_init__(self) -> None:
         """Start without any memory of streams and nodes."""
         self.auditor = Auditor(self.settings, self.cluster)
+        self.documents = Documents(self.cluster)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Repeat until `stop` is set; a failing cycle is logged, never fatal."""
@@ -319,10 +322,15 @@ class Cycle:
     ) -> tuple[Condition, list[Event]]:
         """Append all events and marks in one transaction; nothing if it fails."""
         events = [event for _, plan in plans for event in plan.events]
-        if ledger.status != c.TRUE or not (events or raised):
+        if ledger.status != c.TRUE:
+            return ledger, []
+        views = [view for view, _ in plans]
+        papers = await self.documents.gather(views, events, self.cache, self.books)
+        events += papers.events
+        if not (events or raised):
             return ledger, []
         try:
-            await self.books.commit(events, raised)
+            await self.books.commit(events, raised, papers.texts)
         except (LedgerError, LedgerUnavailableError) as error:
             return _unavailable(error), []
         for view, plan in plans:

@@ -5,7 +5,7 @@ tolerates what is absent or of the wrong type. Pure: no client, no clock.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flopguard_operator import naming
@@ -135,6 +135,7 @@ class Job:
     run_label: str  # of its pod template: the run that it continues
     state: str  # our annotations
     reason: str
+    raw: Raw = field(default_factory=dict, compare=False, repr=False)  # for evidence
 
 
 def job(raw: Raw) -> Job:
@@ -156,4 +157,5 @@ def job(raw: Raw) -> Job:
         run_label=text(raw, "spec", "template", "metadata", "labels", naming.RUN_LABEL),
         state=text(notes, naming.STATE_ANNOTATION),
         reason=text(notes, naming.REASON_ANNOTATION),
+        raw=raw,
     )

@@ -35,7 +35,7 @@ from flopguard_operator.ledger.entries import (
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.keys import SigningKey, from_raw
 from vectors.ledger_story import KEY
-from vectors.pack_story import Ledger, archived, packed
+from vectors.pack_story import Ledger, archived, own, packed
 
 WRONG = "0" * 64
 
@@ -109,7 +109,7 @@ def swapped_blocks(dice: Random, one: Subject, _other: Subject) -> bytes:
 def odd_member(dice: Random, one: Subject, _other: Subject) -> bytes:
     """Let the archive hold what a pack cannot: links, devices, paths, pax, doubles."""
     out = io.BytesIO()
-    kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE)
+    kinds = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE]
     kinds += (
         tarfile.FIFOTYPE,
         tarfile.REGTYPE,
@@ -431,7 +431,7 @@ def signed_anew(one: Ledger, entries: Sequence[Entry], key: SigningKey) -> Ledge
         if isinstance(event, KeyRotated):
             continue
         if isinstance(event, RunsCounted) and event.digest != WRONG:
-            event = census.entry(census.of(fold(ledger.entries)))
+            event = census.entry(census.of(fold(ledger.entries)), own(ledger.entries))
         entry = Entry(frontier.size, each.at, event)
         frontier = tree.append(frontier, tree.leaf_hash(encode(entry)))
         head = note.Head(key.name, frontier.size, tree.root(frontier))

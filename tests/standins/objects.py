@@ -148,12 +148,17 @@ class StandInCluster:
         self.terminating = False
         self.unwatched: list[Raw] = []  # pods that no watch tells of
         self.nodes: dict[str, Raw | None] = {}
+        self.happened: list[Raw] = []  # Kubernetes Events
         self.ungoverned: set[str] = set()
         self.refusals = 0  # how many un-suspends the lock still refuses
 
     def pods_left(self, _namespace: str, _selector: str) -> int:
         """Return how many pods are left."""
         return self.pods_running
+
+    def happenings(self, reason: str) -> list[Raw]:
+        """Return the Events of a reason that were written to `happened`."""
+        return [raw for raw in self.happened if raw["reason"] == reason]
 
     def pods_of(self, namespace: str) -> list[Raw]:
         """Return the pods of a namespace that only a list shows."""

@@ -15,7 +15,7 @@ STORY = entries(story())
 
 def counted(written: Sequence[Entry]) -> Entry:
     """Return the entry that counts those before it."""
-    event = census.entry(census.of(fold(written)))
+    event = census.entry(census.of(fold(written)), 0)
     return Entry(len(written), "2026-11-22T00:01:00.000Z", event)
 
 
@@ -48,7 +48,7 @@ def test_a_count_is_an_entry_like_any_other() -> None:
 def test_a_right_count_is_silent_and_a_wrong_one_is_told() -> None:
     """Whoever leaves an entry out, or lies in the count, is found."""
     whole = [*STORY, counted(STORY)]
-    lying = replace(whole[-1], event=RunsCounted(2, "0" * 64))
+    lying = replace(whole[-1], event=RunsCounted(2, 0, "0" * 64))
 
     assert recounted(whole) == []
     assert len(recounted(renumbered([*STORY[:3], *STORY[4:], whole[-1]]))) == 1

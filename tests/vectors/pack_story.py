@@ -4,7 +4,7 @@ import hashlib
 import io
 import random
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from flopguard_operator.evidence import pack
@@ -15,11 +15,13 @@ from flopguard_operator.ledger import census, note, tree
 from flopguard_operator.ledger.accounts import Account, fold
 from flopguard_operator.ledger.encoding import encode
 from flopguard_operator.ledger.entries import (
+    NO_RUN,
     DocumentNoted,
     Entry,
     Event,
     KeyRotated,
     RunRef,
+    RunsCounted,
 )
 from flopguard_operator.ledger.keys import SigningKey, from_raw
 from vectors.ledger_story import (
@@ -56,7 +58,7 @@ class Ledger:
         for event in events:
             self.entries.append(Entry(len(self.entries), at, event))
         if counted:
-            event = census.entry(census.of(fold(self.entries)))
+            event = census.entry(census.of(fold(self.entries)), own(self.entries))
             self.entries.append(Entry(len(self.entries), at, event))
         self.heads.append(self._signed(self.key))
 
@@ -92,6 +94,12 @@ class Ledger:
         leaves = [encode(entry) for entry in self.entries]
         vkey = self.key.verifier.text
         return Source(vkey, tuple(self.heads), lambda: iter(leaves), self.documents)
+
+
+def own(entries: Iterable[Entry]) -> int:
+    """Return how many entries are about the ledger itself, without counts."""
+    events = (entry.event for entry in entries)
+    return sum(e.run == NO_RUN and not isinstance(e, RunsCounted) for e in events)
 
 
 def told(*, rotates: bool = True) -> Ledger:

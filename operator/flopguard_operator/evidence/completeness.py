@@ -13,7 +13,7 @@ from flopguard_operator.evidence.manifest import About
 from flopguard_operator.ledger import census
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.census import Counted
-from flopguard_operator.ledger.entries import NO_RUN, Entry, RunRef, RunsCounted
+from flopguard_operator.ledger.entries import Entry, RunRef, RunsCounted
 from flopguard_operator.ledger.findings import INCOMPLETE, MISMATCH
 
 _FIELDS = 4
@@ -28,17 +28,15 @@ class Seen:
 
     entries: int = 0
     newest: int = -1  # index
-    own: int = 0  # about the ledger itself
-    counted_entries: int = 0  # with the count
-    counted_own: int = 0  # without it
+    counts: int = 0
+    counted: int = 0  # up to the newest count, and with it
 
     def take(self, entry: Entry) -> None:
         """Count an entry."""
         self.entries += 1
         self.newest = max(self.newest, entry.index)
         if isinstance(entry.event, RunsCounted):
-            self.counted_entries, self.counted_own = self.entries, self.own
-        self.own += entry.event.run == NO_RUN
+            self.counted, self.counts = self.entries, self.counts + 1
 
 
 def sentence(seen: Seen, size: int, about: About) -> str:
@@ -48,7 +46,7 @@ def sentence(seen: Seen, size: int, about: About) -> str:
     whose = "the program" if about.kind == "program" else "these runs"
     return (
         f"the pack holds every entry of {whose} that the ledger has counted;"
-        f" {size - seen.entries} of other runs are not in it"
+        f" {size - seen.entries} others of the ledger are not in it"
     )
 
 
@@ -70,8 +68,8 @@ class Shown:
     size: int  # of the signed tree
     about: About
     accounts: Mapping[str, Account]  # of the runs in the pack, by UID
-    counted: tuple[Entry, tuple[Counted, ...]] | None
-    """The newest count in the pack, and what the pack held up to there."""
+    counted: tuple[Entry, tuple[Counted, ...], int] | None
+    """The newest count in the pack, and what the pack held there: see `Replay`."""
     text: bytes | None  # of that count, if the pack has it
 
 
@@ -88,14 +86,16 @@ def problems(shown: Shown) -> Iterator[Problem]:
         )
         yield why, INCOMPLETE
         return
-    entry, runs = shown.counted
-    if seen.entries - seen.counted_entries != size - 1 - entry.index:
+    entry, runs, own = shown.counted
+    if seen.entries - seen.counted != size - 1 - entry.index:
         why = f"after entry {entry.index} the runs' entries were not counted any more"
         yield why, INCOMPLETE
     event = entry.event
     digest = event.digest if isinstance(event, RunsCounted) else ""
     if hashlib.sha256(shown.text).hexdigest() == digest:
-        yield from _against(tuple(_lines(shown.text)), entry, runs, shown)
+        yield from _against(tuple(_lines(shown.text)), runs, shown)
+        if isinstance(event, RunsCounted) and event.own != own:
+            yield "entries about the ledger itself are missing", MISMATCH
     else:
         yield "the count of the runs' entries is not the one in the ledger", MISMATCH
 
@@ -119,7 +119,7 @@ def _strangers(shown: Shown) -> Iterator[Problem]:
 
 
 def _against(
-    lines: tuple[_Line, ...], entry: Entry, runs: tuple[Counted, ...], shown: Shown
+    lines: tuple[_Line, ...], runs: tuple[Counted, ...], shown: Shown
 ) -> Iterator[Problem]:
     """Hold the runs of the pack against the lines of a count."""
     told = {line.uid: line for line in lines}
@@ -127,8 +127,6 @@ def _against(
     for uid, run in present.items():
         if uid not in told or told[uid].entries != run.entries:
             yield f"run {run.ref.name[:80]!a} has another number of entries", MISMATCH
-    if shown.seen.counted_own != entry.index - sum(line.entries for line in lines):
-        yield "entries about the ledger itself are missing", MISMATCH
     name, program = census.hidden(shown.about.name), shown.about.kind == "program"
     missing = {
         line.uid

@@ -18,6 +18,7 @@ from flopguard_operator.ledger.findings import INCOMPLETE, MISMATCH
 from flopguard_operator.ledger.note import CheckSignature, Head
 
 MAX_LINE_BYTES = 2 * note.MAX_NOTE_BYTES + 8192
+MOST_LINES = 4096
 _SHORT = 200
 
 
@@ -112,7 +113,10 @@ def check(
         yield Problem(why, of_keys=True)
     handed = _handed_over(history, signed, head.size, check_signature)
     newest = -1
-    for data in lines:
+    for number, data in enumerate(lines):
+        if number == MOST_LINES:
+            yield Problem(f"there are more than {MOST_LINES} heads")
+            return
         other, proof = parse_line(data)
         try:
             size = claimed(other).size
@@ -144,12 +148,12 @@ def _one_tree(a: Head, b: Head, proof: Sequence[bytes]) -> bool:
 def _handed_over(
     history: History, signed: str, size: int, check_signature: CheckSignature
 ) -> set[int]:
-    """Return which rotations a head bears out: it covers them, and both keys signed."""
+    """Return which rotation a head bears out: the newest in it, if both keys signed."""
+    before = [each for each in history.rotations if each[0] < size][-1:]
     return {
         index
-        for index, event in history.rotations
-        if index < size
-        and _opens(signed, event.before, check_signature)
+        for index, event in before  # an older key signs nothing any more
+        if _opens(signed, event.before, check_signature)
         and _opens(signed, event.after, check_signature)
     }
 

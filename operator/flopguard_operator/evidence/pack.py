@@ -111,6 +111,16 @@ class _Plan:
     size: int
     hashed: Tree
     runs: frozenset[str]  # UIDs
+    counted: int  # index of the count that shows that nothing is missing, or -1
+
+    def takes(self, index: int, entry: Entry) -> bool:
+        """Tell whether an entry belongs to the runs, or is about the ledger itself.
+
+        Of the counts only the newest does.
+        """
+        if entry.event.run != NO_RUN:
+            return entry.event.run.uid in self.runs
+        return not isinstance(entry.event, RunsCounted) or index == self.counted
 
 
 @dataclass
@@ -192,7 +202,8 @@ def _planned(survey: _Survey, request: Request) -> tuple[_Plan, bytes | None]:
     ):
         message = "the entries do not make the ledger's signed head: verify the ledger"
         raise LedgerError(message)
-    return _Plan(about, size, hashed, runs), text
+    last = -1 if counted is None else counted[0] - 1
+    return _Plan(about, size, hashed, runs, last), text
 
 
 def _ends(survey: _Survey, plan: _Plan) -> bool:
@@ -207,7 +218,7 @@ def _choose(source: Source, plan: _Plan, stack: ExitStack) -> _Chosen:
     for index, data in enumerate(source.leaves()):
         entry = decode(data)
         ref = entry.event.run
-        if ref.uid not in plan.runs and ref != NO_RUN:
+        if not plan.takes(index, entry):
             continue
         if index >= plan.size:
             chosen.later += ref != NO_RUN

@@ -12,6 +12,7 @@ from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.export import (
     Header,
     Leaf,
+    Rotation,
     SignedHead,
     lines_of,
     parse,
@@ -60,17 +61,20 @@ def opened(path: Path) -> Iterator[Source]:
 
 
 def of_export(stream: BinaryIO) -> Source:
-    """Return the ledger in an export, which has one head and no documents.
+    """Return the ledger in an export: its newest head, those of keys, no documents.
 
     Raises:
         LedgerError: the stream is not an export.
     """
     vkey, note = "", ""
+    rotated: list[str] = []
     stream.seek(0)
     for part in parse(lines_of(stream)):
         match part:
             case Header():
                 vkey = part.vkey
+            case Rotation():
+                rotated.append(part.note)
             case SignedHead():
                 note = part.note
 
@@ -83,4 +87,4 @@ def of_export(stream: BinaryIO) -> Source:
     if not note:
         message = "the export has no tree head"
         raise LedgerError(message)
-    return Source(vkey, (note,), leaves)
+    return Source(vkey, (*rotated, note), leaves)

@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import BinaryIO
 
@@ -22,18 +22,22 @@ from flopguard_operator.evidence.archive import (
 )
 from flopguard_operator.evidence.heads import History
 from flopguard_operator.evidence.manifest import Statement, Told
-from flopguard_operator.ledger import note, tree
+from flopguard_operator.ledger import custody, note, tree
+from flopguard_operator.ledger.custody import Custody
 from flopguard_operator.ledger.encoding import decode
 from flopguard_operator.ledger.entries import (
     MAX_ENTRY_BYTES,
+    NO_RUN,
     DocumentNoted,
     Entry,
     KeyRotated,
+    LedgerRecovered,
 )
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.findings import INCOMPLETE, MISMATCH, Findings, Report
 from flopguard_operator.ledger.note import CheckSignature, Head
 from flopguard_operator.ledger.replay import COUNTS, RULES, Replay
+from flopguard_operator.ledger.verify import MAX_ROTATIONS
 
 MAX_MANIFEST_BYTES = 1 << 25
 MAX_SMALL_BYTES = 1 << 20
@@ -42,6 +46,7 @@ MAX_PROOF_BYTES = 4 * tree.HASH_BYTES * 64  # base64 of 64 levels, with room
 ARCHIVE, FILES, SIGNATURE = "archive", "files", "signature"
 ENTRIES, INCLUSION, ORDER = "entries", "inclusion", "order"
 KEYS, CONSISTENCY, COMPLETE = "keys", "consistency", "completeness"
+CUSTODY = "custody"
 DOCUMENTS, DERIVED, POLICIES, STATED = "documents", "derived", "policies", "manifest"
 OUTSIDE = "not in ledger"
 
@@ -61,6 +66,7 @@ class _Pack:
     signed: bool = False
     replay: Replay = field(default_factory=Replay)
     derived: layout.Derived = field(default_factory=layout.Derived)
+    custody: Custody = field(default_factory=lambda: custody.begun(""))
     rotations: list[tuple[int, KeyRotated]] = field(default_factory=list)
     referred: set[str] = field(default_factory=set)
     seen: completeness.Seen = field(default_factory=completeness.Seen)
@@ -180,10 +186,27 @@ def _take(pack: _Pack, entry: Entry, leaf: bytes) -> None:
     pack.seen.take(entry)
     for _ in pack.derived.take(entry, leaf):
         pass
-    if isinstance(entry.event, KeyRotated):
-        pack.rotations.append((entry.index, entry.event))
+    if entry.event.run == NO_RUN:
+        _own(pack, entry)
     if isinstance(entry.event, DocumentNoted):
         _document(pack, entry.index, entry.event)
+
+
+def _own(pack: _Pack, entry: Entry) -> None:
+    """Take an entry about the ledger itself: a pack has all of them."""
+    event = entry.event
+    if isinstance(event, KeyRotated):
+        if not pack.rotations:
+            first = custody.begun(event.before)
+            pack.custody = replace(first, epoch=pack.custody.epoch)
+        if len(pack.rotations) == MAX_ROTATIONS:
+            message = f"there are more than {MAX_ROTATIONS} keys"
+            raise PackError(message)
+        pack.rotations.append((entry.index, event))
+    for wrong in custody.contradictions(pack.custody, entry):
+        pack.findings.add(CUSTODY, f"entry {entry.index}: {ascii(wrong)[1:-1]}")
+    if not isinstance(event, LedgerRecovered):  # there may be any number in a file
+        pack.custody = custody.apply(pack.custody, entry)
 
 
 def _document(pack: _Pack, index: int, event: DocumentNoted) -> None:
@@ -295,6 +318,7 @@ def _report(pack: _Pack) -> Report:
         INCLUSION: f"each entry is proven to be in the signed tree of {size} entries",
         ORDER: "the entries are in the order in which they were written",
         COMPLETE: completeness.sentence(pack.seen, size, pack.told.about),
+        CUSTODY: "writers and keys of the ledger follow in order",
         KEYS: "each key was handed over by the one before",
         CONSISTENCY: "older and newer heads are of one tree: nothing was rewritten",
         DOCUMENTS: f"each of the {noted} documents is the one that was noted",

@@ -53,7 +53,12 @@ def text(runs: Iterable[Counted]) -> bytes:
     return "".join(sorted(run.line for run in runs)).encode()
 
 
-def entry(runs: Iterable[Counted]) -> RunsCounted:
-    """Return the event that records a census."""
+def entry(runs: Iterable[Counted], own: int) -> RunsCounted:
+    """Return the event that records a census.
+
+    Args:
+        runs: all that have entries.
+        own: how many entries are about the ledger itself, without those of this kind.
+    """
     lines = tuple(runs)
-    return RunsCounted(len(lines), hashlib.sha256(text(lines)).hexdigest())
+    return RunsCounted(len(lines), own, hashlib.sha256(text(lines)).hexdigest())

@@ -310,5 +310,5 @@ _EVENTS: Mapping[str, _Codec] = {
     "KeyRotated": _record(KeyRotated),
     "LedgerRecovered": _record(LedgerRecovered, size=COUNT),
     "RetentionSet": _record(RetentionSet, years=COUNT),
-    "RunsCounted": _record(RunsCounted, runs=COUNT),
+    "RunsCounted": _record(RunsCounted, runs=COUNT, own=COUNT),
 }

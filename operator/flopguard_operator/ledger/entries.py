@@ -251,6 +251,7 @@ class RunsCounted:
 
     run: ClassVar[RunRef] = NO_RUN
     runs: int
+    own: int  # entries about the ledger itself, without counts like this one
     digest: str  # SHA-256 of `census.text`, hexadecimal
 
 

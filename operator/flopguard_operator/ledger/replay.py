@@ -80,8 +80,9 @@ class Replay:
     accounts: dict[str, Account] = field(default_factory=dict)
     at: str = ""
     touched: dict[str, int] = field(default_factory=dict)  # run UID → its last entry
-    counted: tuple[Entry, tuple[census.Counted, ...]] | None = None
-    """The newest count of the runs' entries, and what it should be."""
+    own: int = 0  # entries about the ledger itself, without counts
+    counted: tuple[Entry, tuple[census.Counted, ...], int] | None = None
+    """The newest count of the entries; what it should be, of the runs and of `own`."""
 
     def step(self, entry: Entry) -> Iterator[Contradiction]:
         """Apply one more entry and yield what is wrong with it."""
@@ -90,8 +91,9 @@ class Replay:
             self.at = entry.at
         event, run = entry.event, entry.event.run
         if isinstance(event, RunsCounted):
-            self.counted = entry, census.of(self.accounts)
+            self.counted = entry, census.of(self.accounts), self.own
         if run == NO_RUN:
+            self.own += not isinstance(event, RunsCounted)
             return
         before = self.accounts.get(run.uid, Account(run))
         if run != before.ref:
@@ -120,9 +122,9 @@ class Replay:
         """
         if self.counted is None:
             return
-        entry, runs = self.counted
-        if entry.event != census.entry(runs):
-            yield _wrong(entry, COUNTS, "the runs have other numbers of entries")
+        entry, runs, own = self.counted
+        if entry.event != census.entry(runs, own):
+            yield _wrong(entry, COUNTS, "there are other numbers of entries")
 
 
 def _wrong(entry: Entry, check: str, what: str) -> Contradiction:
