@@ -101,9 +101,9 @@ class Cluster(OwnObjects):
         They are what the API server remembers of the last hour, `PAGE` at most.
         """
         answer = self._core.list_event_for_all_namespaces(
-            field_selector=f"reason={reason}", limit=PAGE, **_PLAIN
+            field_selector=f"reason={reason}", limit=PAGE, **PLAIN
         )
-        return list(items(_plain(answer), "items"))
+        return list(items(plain(answer), "items"))
 
     @translated
     def pods_of(self, namespace: str) -> list[Raw]:
