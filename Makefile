@@ -74,6 +74,10 @@ fuzz-hook: train $(FUZZ_TOOLS)/.installed ## 10,000 random programs with the hoo
 model-check: install ## Visit every state of the metering protocol's models (2 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m robustness.modelcheck
 
+.PHONY: fuzz-verify
+fuzz-verify: install ## Let atheris look for bytes that crash or fool the verifier (a minute; FUZZ_SECONDS=600)
+	@PYTHONPATH=tests $(BIN)/python -m robustness.reading -max_total_time=$(or $(FUZZ_SECONDS),60)
+
 .PHONY: robustness
 robustness: install ## Break everything on purpose: docs/robustness.md (hours; SHARE=0.01 for a look)
 	@PYTHONPATH=tests $(BIN)/python -m robustness --share $(or $(SHARE),1 --write)

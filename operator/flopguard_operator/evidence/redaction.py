@@ -34,6 +34,10 @@ _LOOKS_SECRET = re.compile(
     r"(?<![A-Za-z0-9_/+=])(?=[A-Za-z0-9_+=]*[0-9])(?=[A-Za-z0-9_+=]*[A-Za-z])"
     r"[A-Za-z0-9_+=]{32,}(?![A-Za-z0-9_/+=])"
 )
+_TOLD = re.compile(
+    r"(?i)((?:password|passwd|secret|token|api[-_]?key|credential)[\w.-]{0,40}"
+    r"\s{0,4}[=:]\s{0,4})\S+"
+)
 _KNOWN_PREFIX = re.compile(
     r"\b(hf_|sk-|ghp_|gho_|github_pat_|glpat-|xox[abp]-|AKIA|ASIA|eyJ)[A-Za-z0-9_.-]{8,}"
 )
@@ -97,6 +101,7 @@ def last_manager(raw: Raw) -> str:
 def scrubbed(line: str) -> str:
     """Return a text without what looks like a credential, at most 1,024 characters."""
     line = _URL_USER.sub(rf"\1{REDACTED}@", line[: 4 * _LONGEST])
+    line = _TOLD.sub(rf"\1{REDACTED}", line)
     line = _KNOWN_PREFIX.sub(REDACTED, line)
     return _LOOKS_SECRET.sub(REDACTED, line)[:_LONGEST]
 
