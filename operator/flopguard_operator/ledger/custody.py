@@ -45,6 +45,20 @@ class KnownHead:
         return bool(self.root) and root[: len(self.root)] == self.root
 
 
+def parse_head_option(text: str) -> KnownHead:
+    """Return the head in a text like `KnownHead.text`.
+
+    Raises:
+        LedgerError: it is none.
+    """
+    size, colon, root = text.partition(":")
+    good = size.isascii() and size.isdigit() and len(size) <= 18  # noqa: PLR2004 - below 2**63
+    if not (colon and good and _is_base64(root)):
+        message = f"{ascii(text)[:100]} is no head: SIZE:ROOT, the root in base64"
+        raise LedgerError(message)
+    return KnownHead(int(size), base64.b64decode(root), "--head")
+
+
 @dataclass(frozen=True)
 class Custody:
     """What the entries up to some place say about the ledger itself."""

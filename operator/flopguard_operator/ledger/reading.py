@@ -1,6 +1,6 @@
 """Read a ledger's file, also one that an operator is writing to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +11,13 @@ from flopguard_operator.ledger.custody import Custody
 from flopguard_operator.ledger.encoding import decode, decode_trusted
 from flopguard_operator.ledger.entries import Entry
 from flopguard_operator.ledger.errors import LedgerError
-from flopguard_operator.ledger.tree import leaf_hash
+from flopguard_operator.ledger.tree import (
+    EMPTY_ROOT,
+    Frontier,
+    Growing,
+    leaf_hash,
+    root,
+)
 
 
 class Documents(Mapping[str, bytes]):
@@ -52,6 +58,28 @@ def opened_to_read(path: Path) -> Iterator[database.Connection]:
         database.version(connection)
         with database.snapshot(connection):
             yield connection
+
+
+@contextmanager
+def opened_to_back_up(path: Path) -> Iterator[database.Connection]:
+    """Give a ledger's file for a copy, which takes a moment of its own."""
+    with (
+        database.errors_named(path),
+        closing(database.connect_to_read(path)) as connection,
+    ):
+        database.version(connection)
+        yield connection
+
+
+def roots(connection: database.Connection, sizes: Collection[int]) -> dict[int, bytes]:
+    """Return the roots of the tree at some sizes, from the stored hashes of leaves."""
+    found = {0: EMPTY_ROOT}
+    growing = Growing(Frontier())
+    for _, _, leaf in database.leaves(connection):
+        growing.append(leaf)
+        if growing.size in sizes:
+            found[growing.size] = root(growing.frontier)
+    return found
 
 
 def export_file(path: Path, out: BinaryIO) -> None:
