@@ -327,7 +327,8 @@ def test_retention_is_a_signed_decision(db: Path, pem: Path) -> None:
 def test_marks_above_what_is_settled_are_right(db: Path) -> None:
     """Between settlements they are."""
     with closing(sqlite3.connect(db)) as to:
-        above = Mark("pod-1", {"forward": 10**9}, 10**9, 99, 9, "sidecar", final=True)
+        done = {"forward": 10**9, "backward": 10**9}
+        above = Mark("pod-1", done, 2 * 10**9, 99, 9, "sidecar", final=True)
         mark = encode_mark(above)
         to.execute("UPDATE marks SET mark = ? WHERE stream = 'pod-1'", (mark,))
         to.commit()
