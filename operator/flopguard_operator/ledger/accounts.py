@@ -68,14 +68,16 @@ class Account:
 
 def apply(account: Account, event: Event) -> Account:
     """Return the account after one more event of its run."""
-    account = replace(account, entries=account.entries + 1)
+    count = account.entries + 1
+    if isinstance(event, Settlement):  # by far the most: one copy is enough
+        streams = _merged(account.streams, mark_of(event))
+        return replace(account, streams=streams, entries=count)
+    account = replace(account, entries=count)
     match event:
         case TermsSet():
             account = replace(account, terms_set=event)
         case AttemptOpened():
             account = replace(account, attempts=(*account.attempts, event))
-        case Settlement():
-            account = observe(account, mark_of(event))
         case GapCharged():
             ended = {event.stream} if event.change == "Closed" else set()
             account = replace(
@@ -126,10 +128,13 @@ def _told(account: Account, event: Event) -> Account:
 
 def observe(account: Account, mark: Mark) -> Account:
     """Return the account with a mark merged into its stream."""
-    before = account.streams.get(mark.stream, Mark(mark.stream))
-    return replace(
-        account, streams={**account.streams, mark.stream: merge(before, mark)}
-    )
+    return replace(account, streams=_merged(account.streams, mark))
+
+
+def _merged(streams: Mapping[str, Mark], mark: Mark) -> dict[str, Mark]:
+    """Return the marks of all streams with one of them raised."""
+    before = streams.get(mark.stream, Mark(mark.stream))
+    return {**streams, mark.stream: merge(before, mark)}
 
 
 def fold(entries: Iterable[Entry]) -> dict[str, Account]:
