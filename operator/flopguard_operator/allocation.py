@@ -28,7 +28,7 @@ class Allocation:
     resource: str = ""  # "nvidia.com/gpu"
     by_claim: bool = False  # devices come by resourceClaims: their number is not known
     cores: int = 0  # CPU limit of its containers, rounded up; 0 where one has none
-    started: str = ""  # RFC 3339: when its first own container did; "" for not yet
+    started: str = ""  # RFC 3339: when its first own container did, if any has
     grace_seconds: int = 30  # that its containers get to end
 
     @property
@@ -118,12 +118,13 @@ def _started(raw: Raw) -> str:
         for status in items(raw, "status", kind)
         if text(status, "name") not in ours
         for one in ("state", "lastState")
-        for state in (
-            at(status, one, "running"),
-            at(status, one, "terminated"),
-        )
+        for state in (at(status, one, "running"), at(status, one, "terminated"))
+        if state is not None
     ]
-    return min(filter(None, found), default="")
+    if found and all(found):
+        return min(found)
+    known = text(raw, "status", "startTime")  # of the pod: rather too early
+    return known or text(raw, "metadata", "creationTimestamp")
 
 
 def has_started(raw: Raw) -> bool:

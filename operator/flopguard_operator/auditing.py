@@ -119,20 +119,16 @@ class Auditor:
         marks: Mapping[str, Mark],
     ) -> RunView:
         """Return the view with its streams as of now."""
-        account, uid, now = books.account(view.ref), view.ref.uid, milliseconds()
+        account, uid = books.account(view.ref), view.ref.uid
         pods = {
             each.uid: each
             for each in (*view.strays, *view.pods)
             if books.owner.get(each.uid, uid) == uid
         }
-        found = watching.subjects(pods, account, self.hearing, now)
-        sight = Sight(
-            now=now,
-            wall=datetime.now(UTC).isoformat(),
-            patience=patience(self.settings),
-            nodes=self.nodes,
+        found = watching.subjects(pods, account, self.hearing)
+        sight = replace(
+            self._sight(books),
             machines=_machines(found, account, listener),
-            told=books.told,
             charge_cpu=view.charge_cpu,
         )
         needed = watching.nodes_needed(found, account, self.hearing, sight)
@@ -150,6 +146,8 @@ class Auditor:
                 raw = await asyncio.to_thread(self.cluster.node, name)
             except ClusterError as error:
                 _log.warning("cannot read a node", node=name, why=str(error))
+                known = self.nodes.get(name, Node(name))
+                self.nodes[name] = replace(known, ready=False)  # nothing is proven
                 continue
             now, before = allocation.node(name, raw), self.nodes.get(name)
             if before is not None and not now.product:
@@ -157,7 +155,11 @@ class Auditor:
             self.nodes[name] = now
 
     def hear(
-        self, read: Reading, heard: Mapping[str, Heard], found: Mapping[str, Mark]
+        self,
+        read: Reading,
+        heard: Mapping[str, Heard],
+        found: Mapping[str, Mark],
+        books: Books,
     ) -> None:
         """Take in what was heard in this cycle.
 
@@ -165,18 +167,48 @@ class Auditor:
             read: the newest marks, and when the pods were asked for them.
             heard: what pods told that were asked for their facts after that.
             found: all marks together.
+            books: what the ledger knew before.
         """
+        sight = self._sight(books)
+        known = {}
+        for uid in {*read.proven, *heard} & books.owner.keys():
+            account = books.accounts.get(books.owner[uid])
+            mark = books.of_run(books.owner[uid]).get(uid)
+            if account is not None:
+                watching.rebuild(uid, account, self.hearing, sight)
+            if mark is not None:
+                known[uid] = mark
         proven = dict(read.proven)
         for uid, told in heard.items():
             proven[uid] = max(told.proven, proven.get(uid, told.proven))
+        for answers in (read.direct, heard):
+            self.hearing.compare(answers, known)
         # A mark without a page proves nothing: the hook may not be there at all.
         self.hearing.take({u: t for u, t in proven.items() if counts(found.get(u))})
-        for answers in (read.direct, heard):
-            self.hearing.compare(answers)
 
-    def keep(self, streams: Collection[str]) -> None:
-        """Forget all streams but these."""
+    def _sight(self, books: Books) -> Sight:
+        """Return what is known beside a run, as of now."""
+        return Sight(
+            now=milliseconds(),
+            wall=datetime.now(UTC).isoformat(),
+            patience=patience(self.settings),
+            nodes=self.nodes,
+            told=books.told,
+        )
+
+    def keep(self, runs: Collection[str], pods: Iterable[str]) -> None:
+        """Forget the streams of all runs but these, and all nodes without a stream.
+
+        Args:
+            runs: UIDs of the runs that are there.
+            pods: UIDs of the pods that are there, whatever they belong to.
+        """
+        places = self.hearing.places.items()
+        streams = {*pods, *(s for s, place in places if place.run in runs)}
         self.hearing.keep(streams)
+        used = {place.allocation.node for place in self.hearing.places.values()}
+        for name in self.nodes.keys() - used:
+            del self.nodes[name]
 
 
 def _oldest(views: Iterable[RunView], namespace: str, cache: Cache) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flopguard_operator.flops import display
 from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.coverage import Spans
 from flopguard_operator.ledger.entries import WeightsSaved
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy import reasons
@@ -91,6 +92,7 @@ class Surroundings:
     held_since: str = ""
     processes: tuple[Process, ...] = ()
     rollback: WeightsSaved | None = None
+    spans: Spans = field(default_factory=dict)  # of its streams
 
 
 def merged(

@@ -122,6 +122,7 @@ class Cycle:
         views += leaving
         raised = self._raise(views, refused, found) if ledger.status == c.TRUE else []
         views = [await self._watched(view, raised, ledger) for view in views]
+        self.auditor.keep(self.cache.runs, pods)
         plans = self._plans(views, raised)
         # A crash before this line: the marks are read again, nothing was decided.
         ledger, events = await self._commit(plans, raised, ledger)
@@ -179,7 +180,7 @@ class Cycle:
         found = dict(read.marks)
         for uid, told in heard.items():
             found[uid] = merge(found[uid], told.mark) if uid in found else told.mark
-        self.auditor.hear(read, heard, found)
+        self.auditor.hear(read, heard, found, self.books)
         return found
 
     async def _watched(

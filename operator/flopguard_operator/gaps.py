@@ -77,6 +77,7 @@ class Stream:
     heard: bool = True  # in this life of the operator; False: `proven` was rebuilt
     metered: bool = True  # a page of the hook was seen, or something counted
     node_lost: bool = False
+    gone: bool = False  # its pod was deleted
     regressed: int | None = None  # the last read before its marks fell
     ended: int | None = None  # since when its containers are known to be dead
     over: bool = False  # and its sidecar too: no final record will come
@@ -131,7 +132,7 @@ def _is_due(known: Stream, before: GapCharged | None, patience: Patience) -> boo
     unproven = not known.metered or not known.heard
     waited = known.now - known.proven
     limit = patience.silence
-    if unproven and before is None:
+    if unproven and before is None and not known.gone:
         limit = max(limit, patience.grace)
     return waited >= limit
 

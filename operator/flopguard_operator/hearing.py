@@ -36,7 +36,8 @@ class Place:
 
     pod: str
     allocation: Allocation
-    gone: int | None = None  # since when
+    gone: bool = False  # the API server has no such pod any more
+    run: str = ""  # UID of the run that it is counted for
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Hearing:
     heard: set[str] = field(default_factory=set)  # in this life of the operator
     regressed: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
+    reaping: dict[str, int] = field(default_factory=dict)
+    """Since when the node of a deleted pod was seen ready, without a break."""
     places: dict[str, Place] = field(default_factory=dict)
     _direct: dict[str, Heard] = field(default_factory=dict)
 
@@ -58,16 +61,23 @@ class Hearing:
                 self.proven[stream] = max(when, known) if known is not None else when
             self.heard.add(stream)
 
-    def compare(self, told: Mapping[str, Heard]) -> None:
-        """Compare marks that sidecars told directly with those they told before.
+    def compare(self, told: Mapping[str, Heard], known: Mapping[str, Mark]) -> None:
+        """Compare marks that sidecars tell directly with what was known before.
+
+        After a restart that is the high-water mark. Nothing that Prometheus says is
+        ever taken for a fall: only a direct read can be too low.
 
         Args:
             told: by stream; later than all that was given before.
+            known: the high-water marks, as of before.
         """
         for stream, now in told.items():
-            before = self._direct.get(stream, now)
-            if fell(before.mark, now.mark):
+            before = self._direct.get(stream)
+            if before is not None and fell(before.mark, now.mark):
                 self.regressed.setdefault(stream, before.proven)
+            if stream in known and _is_below(now.mark, known[stream]):
+                since = self.proven.get(stream, now.proven)
+                self.regressed.setdefault(stream, since)
             self._direct[stream] = now
 
     def rebuild(
@@ -100,6 +110,24 @@ class Hearing:
         else:
             self.ended.pop(stream, None)
 
+    def reap(self, stream: str, now: int, *, ready: bool) -> int:
+        """Take in how the node of a deleted pod is; return for how long it was ready.
+
+        A node that was cut off and comes back has yet to stop the containers.
+        """
+        if not ready:
+            self.reaping.pop(stream, None)
+            return 0
+        return now - self.reaping.setdefault(stream, now)
+
+    def of_run(self, run: str) -> list[str]:
+        """Return the streams that are remembered of a run."""
+        return [s for s, place in self.places.items() if place.run == run]
+
+    def forget(self, stream: str) -> None:
+        """Forget where a stream ran: nothing more can come of it."""
+        self.places.pop(stream, None)
+
     def keep(self, streams: Collection[str]) -> None:
         """Forget all streams but these."""
         kept = set(streams)
@@ -108,6 +136,7 @@ class Hearing:
             self.proven,
             self.regressed,
             self.ended,
+            self.reaping,
             self.places,
             self._direct,
         ):
@@ -117,5 +146,9 @@ class Hearing:
 
 def fell(before: Mark, after: Mark) -> bool:
     """Say whether a counter of a stream is lower than the same sidecar said before."""
-    done = (after.done.get(c, 0) < before.done.get(c, 0) for c in CATEGORIES)
-    return any(done) or after.begun < before.begun
+    return _is_below(after, before) or after.begun < before.begun
+
+
+def _is_below(mark: Mark, known: Mark) -> bool:
+    """Say whether less is done. Of samples, `done` is rounded down and `begun` up."""
+    return any(mark.done.get(c, 0) < known.done.get(c, 0) for c in CATEGORIES)

@@ -28,6 +28,7 @@ class RunSample:
     crossing_seconds: int | None  # at the present rate; None: no crossing in sight
     held: bool
     per_step: int | None = None  # over all workers; None: no step is known
+    coverage: tuple[int, int] = (0, 0)  # proven and allocated device-milliseconds
 
 
 class Collector:
@@ -62,6 +63,12 @@ class Collector:
             "FLOPs of one optimizer step over all workers; absent before the first",
             [s for s in runs if s.per_step is not None],
             lambda s: s.per_step,
+        )
+        yield _family(
+            "run_coverage_ratio",
+            "Proven share of the allocated device-seconds; absent before the first",
+            [s for s in runs if s.coverage[1]],
+            lambda s: s.coverage[0] / s.coverage[1],
         )
         yield _single("cycle_seconds", "Duration of the last cycle", self.cycle_seconds)
         yield _single("ledger_size", "Entries in the ledger", self.ledger_size)

@@ -26,6 +26,7 @@ from flopguard_operator.conditions import (
     unmetered,
 )
 from flopguard_operator.gathering import Refused, reference
+from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import Event, FactChanged
 from flopguard_operator.listening import Listener
@@ -189,6 +190,7 @@ class Publisher:
             held_since=self.books.held.get(uid, ("", 0.0))[0],
             processes=processes,
             rollback=rollback(account, processes, line),
+            spans=self.books.spans.get(uid, {}),
         )
 
     def _unmetered(self, view: RunView) -> Unmetered:
@@ -243,6 +245,7 @@ def _sample(
         crossing_seconds=status.seconds_to(limit, upper, rate),
         held=account.hold is not None,
         per_step=status.per_step(account, around.marks, around.processes),
+        coverage=coverage.parts(around.spans),
     )
 
 

@@ -75,6 +75,12 @@ class Plan:
     totals: Totals
     verdicts: tuple[Verdict, ...]
     hold: Verdict | None  # the verdict that demands a hold, None if none does
+    gaps: Mapping[str, GapCharged] = field(default_factory=dict)  # by stream, as of now
+
+    def charged(self, stream: str) -> int:
+        """Return the FLOPs that the silence of a stream is charged."""
+        gap = self.gaps.get(stream)
+        return gap.flops if gap else 0
 
 
 def plan(
@@ -130,6 +136,7 @@ def plan(
         totals=total,
         verdicts=verdicts,
         hold=hold,
+        gaps=charged,
     )
 
 

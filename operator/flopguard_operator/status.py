@@ -10,6 +10,7 @@ from flopguard_operator.api.fields import MAX_SENTENCE
 from flopguard_operator.api.runstatus import MAX_ATTEMPTS
 from flopguard_operator.conditions import WARNINGS, Surroundings, hold_message
 from flopguard_operator.flops import display, percent
+from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import WeightsSaved
 from flopguard_operator.marks import Mark
@@ -57,7 +58,8 @@ def build(
             "explanation": view.governing.explanation,
         },
         "forecast": {"crossesAt": crosses_at} if crosses_at else None,
-        "attempts": list(_attempts(account, around.marks)),
+        "attempts": list(_attempts(account, around.marks, plan)),
+        "coverage": covered(around.spans),
         "holds": list(_holds(account, plan, around)),
         "overshoot": str(account.proven.overshoot) if account.proven else None,
         "rollback": _rollback(around.rollback),
@@ -128,7 +130,15 @@ def _holds(
         }
 
 
-def _attempts(account: Account, marks: Mapping[str, Mark]) -> Iterator[dict[str, Any]]:
+def covered(spans: coverage.Spans) -> str | None:
+    """Return the proven share of a run's device-seconds in percent; None for none."""
+    proven, allocated = coverage.parts(spans)
+    return percent(proven, allocated) if allocated else None
+
+
+def _attempts(
+    account: Account, marks: Mapping[str, Mark], plan: Plan
+) -> Iterator[dict[str, Any]]:
     for attempt in account.attempts[-MAX_ATTEMPTS:]:
         mark = marks.get(attempt.stream, Mark(attempt.stream))
         yield {
@@ -138,7 +148,8 @@ def _attempts(account: Account, marks: Mapping[str, Mark]) -> Iterator[dict[str,
             "cause": attempt.cause,
             "predecessor": attempt.predecessor,
             "measured": str(mark.measured),
-            "upper": str(max(mark.begun, mark.measured)),
+            "upper": str(max(mark.begun, mark.measured) + plan.charged(attempt.stream)),
+            "resumedFrom": attempt.weights,
             "final": mark.final,
         }
 

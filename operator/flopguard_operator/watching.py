@@ -65,28 +65,24 @@ class Watched:
 
 
 def subjects(
-    pods: Mapping[str, Pod], account: Account, hearing: Hearing, now: int
+    pods: Mapping[str, Pod], account: Account, hearing: Hearing
 ) -> list[Subject]:
     """Return what to look at: pods of the run, then streams that have none any more."""
-    found = [_of_pod(pod, hearing, now) for pod in pods.values()]
-    opened = {each.stream: each for each in account.attempts}
-    for stream in {**opened, **account.gaps}:
+    run = account.ref.uid
+    found = [_of_pod(pod, hearing, run) for pod in pods.values()]
+    opened = {each.stream: None for each in account.attempts}
+    remembered = dict.fromkeys(hearing.of_run(run))
+    for stream in {**opened, **account.gaps, **remembered}:
         if stream in pods:
             continue
         place = hearing.places.get(stream) or _recorded(account, stream)
-        if place.gone is None:
-            place = replace(place, gone=now)
-        hearing.places[stream] = place
-        found.append(Subject(stream, place))
+        hearing.places[stream] = replace(place, gone=True)
+        found.append(Subject(stream, hearing.places[stream]))
     return found
 
 
-def _of_pod(pod: Pod, hearing: Hearing, now: int) -> Subject:
-    known = hearing.places.get(pod.uid)
-    gone = None
-    if pod.gone:
-        gone = known.gone if known is not None and known.gone is not None else now
-    place = Place(pod.name, allocation.of_pod(pod.raw), gone)
+def _of_pod(pod: Pod, hearing: Hearing, run: str) -> Subject:
+    place = Place(pod.name, allocation.of_pod(pod.raw), pod.gone, run)
     hearing.places[pod.uid] = place
     return Subject(pod.uid, place, pod)
 
@@ -100,7 +96,8 @@ def _recorded(account: Account, stream: str) -> Place:
     asked = Allocation(
         node=node, accelerators=int(count) if count.isascii() and count.isdigit() else 0
     )
-    return Place((attempt.pod if attempt else "") or (gap.pod if gap else ""), asked)
+    pod = (attempt.pod if attempt else "") or (gap.pod if gap else "")
+    return Place(pod, asked, gone=True, run=account.ref.uid)
 
 
 def nodes_needed(
@@ -118,7 +115,7 @@ def nodes_needed(
         heard = hearing.proven.get(one.stream, sight.now)
         silent = sight.now - heard >= sight.patience.silence
         name = one.place.allocation.node
-        if name and (silent or one.place.gone is not None or name not in sight.nodes):
+        if name and (silent or one.place.gone or name not in sight.nodes):
             needed.add(name)
     return needed
 
@@ -142,6 +139,9 @@ def watched(
     streams, unknown = [], {}
     for one in found:
         stream = _stream(one, account, marks, hearing, sight)
+        known = one.pod is not None or one.stream in account.gaps
+        if not known and (stream is None or stream.over):
+            hearing.forget(one.stream)
         if stream is None:
             continue
         try:
@@ -187,6 +187,7 @@ def _stream(
         heard=uid in hearing.heard,
         metered=counts(mark),
         node_lost=node is not None and not node.ready,
+        gone=place.gone,
         regressed=hearing.regressed.get(uid),
         ended=hearing.ended.get(uid),
         over=over,
@@ -209,15 +210,22 @@ def _placed(one: Subject, account: Account, hearing: Hearing, sight: Sight) -> b
     uid = one.stream
     if uid in hearing.proven:
         return True
-    if uid in sight.told:
-        ago = allocation.seconds_since(sight.told[uid], sight.wall) + 1
-        since = sight.now - ago * 1000
-        hearing.rebuild(uid, since, account.gaps.get(uid), sight.patience.silence)
+    if rebuild(uid, account, hearing, sight):
         return True
     if one.pod is None or not allocation.has_started(one.pod.raw):
         return False
     ago = allocation.seconds_since(one.place.allocation.started, sight.wall) + 1
     hearing.start(uid, sight.now - ago * 1000)
+    return True
+
+
+def rebuild(stream: str, account: Account, hearing: Hearing, sight: Sight) -> bool:
+    """Let the ledger stand in for what was heard before a restart, if it knows."""
+    if stream in hearing.proven or stream not in sight.told:
+        return stream in hearing.proven
+    ago = allocation.seconds_since(sight.told[stream], sight.wall) + 1
+    gap, slack = account.gaps.get(stream), sight.patience.silence
+    hearing.rebuild(stream, sight.now - ago * 1000, gap, slack)
     return True
 
 
@@ -229,8 +237,8 @@ def _end(one: Subject, node: Node | None, hearing: Hearing, now: int) -> bool:
         hearing.end(one.stream, now, dead=pod.over or pod.ended or lost)
         return pod.over or lost
     patience = (NODE_SECONDS + place.allocation.grace_seconds) * 1000
-    waited = place.gone is not None and now - place.gone >= patience
-    reaped = node is not None and node.exists and node.ready and waited
+    ready = node is not None and node.exists and node.ready
+    reaped = hearing.reap(one.stream, now, ready=ready) >= patience
     ended = pod is not None and (pod.over or pod.ended)
     if ended or lost or reaped:
         hearing.end(one.stream, now, dead=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flopguard_operator import auditing, sidecars
+from flopguard_operator import auditing, sidecars, watching
 from flopguard_operator.ledger.entries import Crossing, GapCharged, HoldProven
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
@@ -183,9 +183,12 @@ def test_a_pod_deleted_by_force_is_charged_until_its_node_is_ready(
 
     world.cluster.nodes["node-1"] = objects.node("node-1", product=LABEL)
     world.once()
+    assert gaps(world)[-1].change == "Opened"
+    pods.wait(watching.NODE_SECONDS + 30)
+    world.once()
 
     assert gaps(world)[-1].change == "Closed"
-    assert gaps(world)[-1].flops == 301 * H100
+    assert gaps(world)[-1].flops == 391 * H100
 
 
 def test_a_node_that_is_gone_closes_its_streams(world: World, pods: Sidecars) -> None:

@@ -93,11 +93,11 @@ class AttemptStatus(ApiModel):
     predecessor: Word = ""
     """UID of the pod that this one continues."""
     resumed_from: Text = ""
-    """The weights that it resumed from. Not acted on yet."""
+    """The last weights that its predecessor saved."""
     measured: FlopsCount = 0
     """FLOPs that it is proven to have executed."""
     upper: FlopsCount = 0
-    """FLOPs that it may have executed."""
+    """FLOPs that it may have executed, with what its silence is charged."""
     final: bool = False
     """Whether its last mark is known, so that nothing more can be counted."""
     started_at: Time | None = None
@@ -199,7 +199,8 @@ class RunStatus(ApiModel):
     """The pods that counted, oldest first; only the newest 100 are kept here (the
     ledger has them all)."""
     coverage: Ratio | None = None
-    """Percentage of the run's pods that are metered. Not filled in yet."""
+    """Percentage of the device-seconds that the run was allocated and that its marks
+    prove; the rest is charged at the peak of the devices."""
     holds: Annotated[
         tuple[HoldStatus, ...], Field(max_length=MAX_HOLDS, json_schema_extra=_ATOMIC)
     ] = ()

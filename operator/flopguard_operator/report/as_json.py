@@ -3,6 +3,7 @@
 from fractions import Fraction
 from typing import Any
 
+from flopguard_operator.flops import percent
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.report.document import criterion, headline
 from flopguard_operator.report.facts import AttemptFacts, ReportFacts, RunFacts
@@ -46,6 +47,9 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "problem": run.problem,
         "measured": str(run.totals.measured),
         "upper": str(run.totals.upper),
+        "gaps": str(run.totals.gaps),
+        "coverage": percent(*run.coverage) if run.coverage[1] else None,
+        "previous": account.terms_set.previous if account.terms_set else "",
         "by_category": {name: str(done.get(name, 0)) for name in CATEGORIES},
         "budget": _exact(run.budget),
         "threshold": _threshold(run),
@@ -93,7 +97,10 @@ def _attempt(attempt: AttemptFacts) -> dict[str, Any]:
         "predecessor": attempt.opened.predecessor,
         "cause": attempt.opened.cause,
         "measured": str(mark.measured),
-        "upper": str(max(mark.begun, mark.measured)),
+        "upper": str(attempt.upper),
+        "gap": str(attempt.gap),
+        "devices": attempt.opened.devices,
+        "weights": attempt.opened.weights,
         "steps": mark.steps,
         "source": mark.source,
         "final": mark.final,

@@ -7,7 +7,7 @@ Every text in it is plain: the renderers escape it.
 from dataclasses import dataclass
 from fractions import Fraction
 
-from flopguard_operator.flops import display
+from flopguard_operator.flops import display, percent
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.policy.verdict import HOLD
 from flopguard_operator.report.facts import (
@@ -138,6 +138,7 @@ def _part(run: RunFacts) -> Part:
             Section("Use over time", chart=run),
             _threshold(run),
             _attempts(run),
+            _gaps(run),
             _timeline(run),
             Section("What is not known", bullets=unknowns(run)),
         ),
@@ -153,6 +154,7 @@ def _figures(run: RunFacts) -> Section:
             "Upper bound: may have been executed; every verdict uses it",
             run.totals.upper,
         ),
+        ("of the upper bound: charged for silence, at peak", run.totals.gaps),
         *((f"of measured: {name}", done.get(name, 0)) for name in CATEGORIES),
         ("of measured: forward and backward together", learning),
     ]
@@ -175,6 +177,11 @@ def _figures(run: RunFacts) -> Section:
     if run.account.terms_set:
         set_ = run.account.terms_set
         lines.append(f"Workload {set_.workload}; program {set_.program or 'none'}.")
+    if run.coverage[1]:
+        lines.append(
+            f"Coverage: marks prove {percent(*run.coverage)} % of the device-seconds"
+            " that its pods were given; the rest is charged at the devices' peak."
+        )
     if run.budget is not None:
         lines.append(f"Budget: {_limit(run.budget)}.")
     proven = run.account.proven
@@ -229,11 +236,36 @@ def _attempt(attempt: AttemptFacts) -> tuple[str, ...]:
         attempt.opened.pod,
         attempt.opened.cause,
         display(mark.measured),
-        display(max(mark.begun, mark.measured)),
+        display(attempt.upper),
         str(mark.steps),
         mark.source,
         "yes" if mark.final else "no",
     )
+
+
+def _gaps(run: RunFacts) -> Section:
+    """Return what silence was charged, stream by stream."""
+    charged = sorted(run.account.gaps.items())
+    if not charged:
+        return Section("Gaps", ("No silence of this run was ever charged.",))
+    table = Table(
+        "What is charged for time that no mark proves, as of its last entry",
+        ("Pod", "What", "Why", "FLOPs", "Seconds", "Devices"),
+        tuple(
+            (
+                gap.pod,
+                gap.change if stream not in run.account.closed else "Closed",
+                gap.reason,
+                display(gap.flops),
+                f"{gap.milliseconds // 1000}",
+                gap.devices,
+            )
+            for stream, gap in charged[:MOST_ROWS]
+        ),
+    )
+    more = len(charged) - MOST_ROWS
+    told = (f"{more} more are not shown.",) if more > 0 else ()
+    return Section("Gaps", told, table)
 
 
 def _timeline(run: RunFacts) -> Section:

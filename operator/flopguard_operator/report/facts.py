@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from flopguard_operator.flops import percent
+from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account, apply, totals
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Entry,
+    GapCharged,
     RunRef,
     Settlement,
 )
@@ -55,6 +57,13 @@ class AttemptFacts:
     opened: AttemptOpened
     at: str
     mark: Mark
+    gap: int = 0
+    """FLOPs that its silence is charged."""
+
+    @property
+    def upper(self) -> int:
+        """FLOPs that it may have executed."""
+        return max(self.mark.begun, self.mark.measured) + self.gap
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,8 @@ class RunFacts:
     points: tuple[Point, ...]
     last_at: str
     """Time of the run's last entry: the report knows nothing later."""
+    coverage: tuple[int, int] = (0, 0)
+    """Device-milliseconds of its streams: proven, and allocated."""
 
     @property
     def run(self) -> RunRef:
@@ -136,6 +147,7 @@ def run_facts(account: Account, entries: Sequence[Entry]) -> RunFacts:
         ),
         points=_points(account.ref, entries),
         last_at=entries[-1].at if entries else "",
+        coverage=coverage.parts(coverage.of_entries(entries)),
     )
 
 
@@ -158,6 +170,7 @@ def _attempts(account: Account, entries: Sequence[Entry]) -> tuple[AttemptFacts,
             opened=entry.event,
             at=entry.at,
             mark=account.streams.get(entry.event.stream, Mark(entry.event.stream)),
+            gap=gap.flops if (gap := account.gaps.get(entry.event.stream)) else 0,
         )
         for entry in entries
         if isinstance(entry.event, AttemptOpened)
@@ -170,7 +183,7 @@ def _points(run: RunRef, entries: Sequence[Entry]) -> tuple[Point, ...]:
     points: list[Point] = []
     for entry in entries:
         account = apply(account, entry.event)
-        if points and not isinstance(entry.event, Settlement):
+        if points and not isinstance(entry.event, Settlement | GapCharged):
             continue  # nothing else changes the totals
         now = totals(account)
         point = Point(entry.at, now.measured, now.upper)

@@ -9,6 +9,7 @@ from flopguard_operator.ledger.entries import (
     Entry,
     FactChanged,
     FactsNoted,
+    GapCharged,
     HoldProven,
     HoldReleased,
     HoldSet,
@@ -19,7 +20,7 @@ from flopguard_operator.policy.verdict import HOLD
 
 TERMS, ATTEMPT, WARNING = "Terms", "Attempt", "Warning"
 LIMIT, HELD, PROOF, RELEASE = "Limit", "Hold", "Proof", "Release"
-FACTS, CHANGE, SAVED = "Facts", "Change", "Weights"
+FACTS, CHANGE, SAVED, GAP = "Facts", "Change", "Weights", "Gap"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ def tell(entry: Entry) -> Moment | None:
         case TermsSet() as event:
             told = TERMS, _terms(event)
         case AttemptOpened() as event:
-            told = ATTEMPT, f"{event.cause}: pod {event.pod}"
+            told = ATTEMPT, _attempt(event)
+        case GapCharged() as event:
+            told = GAP, _gap(event)
         case Crossing() as event:
             kind = LIMIT if event.action == HOLD else WARNING
             told = kind, f"{event.reason}: {event.message}"
@@ -52,6 +55,14 @@ def tell(entry: Entry) -> Moment | None:
             told = PROOF, _proof(event)
         case HoldReleased() as event:
             told = RELEASE, f"the hold was lifted: {event.reason}"
+        case _:
+            return _process(entry)
+    return Moment(entry.at, *told)
+
+
+def _process(entry: Entry) -> Moment | None:
+    """Return the line for what a process told of itself."""
+    match entry.event:
         case FactsNoted() as event:
             told = FACTS, f"a process told of itself; digest {event.digest[:16]}"
         case FactChanged() as event:
@@ -61,6 +72,23 @@ def tell(entry: Entry) -> Moment | None:
         case _:
             return None
     return Moment(entry.at, *told)
+
+
+def _attempt(event: AttemptOpened) -> str:
+    devices = f", on {event.devices}" if event.devices else ""
+    weights = f", after the weights {event.weights}" if event.weights else ""
+    return f"{event.cause}: pod {event.pod}{devices}{weights}"
+
+
+def _gap(event: GapCharged) -> str:
+    charged = f"{display(event.flops)} FLOPs are charged to pod {event.pod}"
+    tenths = event.milliseconds // 100
+    seconds = f"{tenths // 10}.{tenths % 10} s"
+    if not event.flops:
+        return f"{event.reason}: nothing is charged to pod {event.pod} any more"
+    if event.change == "Reduced":
+        return f"{event.reason}: only {charged} now"
+    return f"{event.change}, {event.reason}: {charged} for {seconds} of {event.devices}"
 
 
 def _change(event: FactChanged) -> str:
@@ -79,6 +107,8 @@ def _saved(event: WeightsSaved) -> str:
 
 def _terms(event: TermsSet) -> str:
     text = f"judged by {event.terms.policy}, rule {event.rule}"
+    if event.previous:
+        text += f"; its name was that of the run with UID {event.previous} before"
     budget = event.terms.budget
     if budget is None:
         return f"{text}; no budget"

@@ -16,8 +16,8 @@ _ALWAYS = (
         " figures."
     ),
     (
-        "Silence is not charged: FLOPs after the last mark of a pod that ended without"
-        " a final record are missing."
+        "The silence of a pod is charged at the peak of its accelerators; that of a pod"
+        " without any is charged only where metering.chargeCpuPods asks for it."
     ),
     "Runs are judged one by one; the sum over a program is not judged.",
     "Training time and energy are not recorded.",
@@ -32,7 +32,12 @@ def _of_the_count(run: RunFacts) -> list[str]:
             f"{len(open_)} of {len(run.attempts)} attempts have no final record: they"
             " still run, or ended without one."
         )
-    unproven = run.totals.upper - run.totals.measured
+    unproven = run.totals.upper - run.totals.measured - run.totals.gaps
+    if run.totals.gaps:
+        said.append(
+            f"{display(run.totals.gaps)} FLOPs are charged for time that no mark"
+            " proves; late evidence can lower that."
+        )
     if unproven:
         said.append(
             f"{display(unproven)} FLOPs had begun but are not proven to have ended;"
