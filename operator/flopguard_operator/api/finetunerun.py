@@ -151,7 +151,8 @@ class MeteringSpec(ApiModel):
     """Sample runs a few steps of each process under torch's own profiler, as a second
     opinion on the count; those steps are slower."""
     charge_cpu_pods: pydantic.StrictBool = False
-    """Whether a silent pod without an accelerator is charged. Not acted on yet."""
+    """Whether the silence of a pod without an accelerator is charged too, at the peak
+    of its processors."""
 
 
 class RunSpec(ApiModel):
