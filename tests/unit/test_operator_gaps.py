@@ -1,12 +1,22 @@
 """What silence costs, from the loop's first look at a pod to its last."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flopguard_operator import auditing, sidecars, watching
-from flopguard_operator.ledger.entries import Crossing, GapCharged, HoldProven
+from flopguard_operator.ledger.entries import (
+    AttemptOpened,
+    Crossing,
+    GapCharged,
+    HoldProven,
+    HoldReleased,
+    TermsSet,
+)
+from flopguard_operator.ledger.machines import Machine
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
 from flopguard_operator.sidecars import Heard
@@ -61,6 +71,13 @@ def world(tmp_path: Path, pods: Sidecars) -> World:
     made.revise(budget={"maxFlops": str(BUDGET), "warnAtPercent": [50]})
     made.cluster.nodes["node-1"] = objects.node("node-1", product=LABEL)
     return made
+
+
+def started(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod whose trainer has started just now."""
+    now = {"running": {"startedAt": datetime.now(UTC).isoformat()}}
+    raw["status"]["containerStatuses"][0]["state"] = now
+    return raw
 
 
 def gaps(world: World) -> list[GapCharged]:
@@ -183,7 +200,7 @@ def test_a_pod_deleted_by_force_is_charged_until_its_node_is_ready(
 
     world.cluster.nodes["node-1"] = objects.node("node-1", product=LABEL)
     world.once()
-    assert gaps(world)[-1].change == "Opened"
+    assert gaps(world)[-1].change == "Grown"
     pods.wait(watching.NODE_SECONDS + 30)
     world.once()
 
@@ -227,7 +244,7 @@ def test_a_pod_that_nobody_injected_is_charged_from_its_start(
     world: World, pods: Sidecars
 ) -> None:
     """It is found by listing, since no watch tells of it."""
-    raw = gpu_pod("pod-9")
+    raw = started(gpu_pod("pod-9"))
     del raw["metadata"]["labels"]["flopguard.dev/run"], raw["spec"]["initContainers"]
     world.cluster.unwatched.append(raw)
     world.once()
@@ -245,7 +262,7 @@ def test_a_stranger_with_accelerators_is_charged_to_the_oldest_run(
     world: World, pods: Sidecars
 ) -> None:
     """Taking labels away gains nothing in a governed namespace."""
-    raw = gpu_pod("pod-9")
+    raw = started(gpu_pod("pod-9"))
     raw["metadata"]["labels"] = {}
     world.cluster.unwatched.append(raw)
     world.once()
@@ -257,7 +274,7 @@ def test_a_stranger_with_accelerators_is_charged_to_the_oldest_run(
 
 def test_a_namespace_may_be_left_out(world: World, pods: Sidecars) -> None:
     """By a label that an administrator sets."""
-    raw = gpu_pod("pod-9")
+    raw = started(gpu_pod("pod-9"))
     raw["metadata"]["labels"] = {}
     world.cluster.unwatched.append(raw)
     world.cluster.ungoverned.add("ml")
@@ -361,3 +378,93 @@ def test_no_hold_is_proven_while_containers_may_run(
 
     (proven,) = world.recorded(HoldProven)
     assert proven.overshoot == 301 * H100
+
+
+def test_a_fall_is_seen_across_a_restart(world: World, pods: Sidecars) -> None:
+    """What the ledger knows of a stream is compared with its first direct read."""
+    pods.says["pod-1"] = 5000
+    world.once(gpu_pod())
+    world.start()
+    pods.says["pod-1"] = 4000
+    world.once()
+
+    assert gaps(world)[-1].reason == "Regressed"
+    world.start()
+    pods.says["pod-1"] = 9000
+    world.once()
+    assert gaps(world)[-1].reason == "Regressed"
+
+
+def test_coverage_is_shown(world: World, pods: Sidecars) -> None:
+    """All of what is known of the pod is proven; then none of it."""
+    pods.says["pod-1"] = 1000
+    world.once(gpu_pod())
+    pods.wait(1)
+    pods.says["pod-1"] = 2000
+    world.once()
+    assert world.status()["coverage"] == "100.00"
+
+    pods.says.clear()
+    pods.wait(3600)
+    world.once()
+    assert world.status()["coverage"] == "0.00"
+    (sample,) = world.cycle.publisher.collector.samples
+    assert sample.coverage[0] == 0
+
+
+def test_a_release_after_late_evidence_says_so(world: World, pods: Sidecars) -> None:
+    """Nobody changed the terms: the charge was taken back."""
+    pods.says["pod-1"] = 1000
+    world.once(gpu_pod())
+    pods.says.clear()
+    pods.wait(3600)
+    world.once()
+    assert world.cache.jobs["ml", "train"].suspended
+
+    pods.says["pod-1"] = 5000
+    world.once()
+
+    (released,) = world.recorded(HoldReleased)
+    assert released.reason.startswith("GapReduced")
+    assert not world.cache.jobs["ml", "train"].suspended
+
+
+def test_an_attempt_says_its_devices(world: World, pods: Sidecars) -> None:
+    """So that a restart knows what a silence costs."""
+    pods.says["pod-1"] = 1000
+    world.once(gpu_pod())
+
+    (attempt,) = world.recorded(AttemptOpened)
+    assert (attempt.devices, attempt.node) == (f"1 x {LABEL}", "node-1")
+
+
+def test_a_namesake_is_a_new_run_with_a_link(world: World, pods: Sidecars) -> None:
+    """Its account begins at zero; the program's goes on."""
+    pods.says["pod-1"] = 1000
+    world.once(gpu_pod())
+    world.cache.see_run("DELETED", world.cache.runs["run-1"])
+    world.cache.see_run("ADDED", objects.run(uid="run-2"))
+    pods.says.clear()
+    world.once()
+    world.once()
+
+    linked = [t.previous for t in world.recorded(TermsSet)]
+    assert linked == ["", "run-1"]
+    assert world.status_of("run-2")["flops"]["upper"] == "0"
+
+
+def test_processors_are_charged_where_the_run_asks_for_it(
+    world: World, pods: Sidecars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cores x clock x FLOPs per cycle, from the facts of its processes."""
+    cpu = Machine(2, "avx2", 3000)
+    monkeypatch.setattr(auditing, "_machines", lambda *_: {"pod-1": cpu})
+    world.revise(metering={"chargeCpuPods": True})
+    pods.says["pod-1"] = 1000
+    world.once(objects.pod())
+    pods.says.clear()
+    pods.wait(3)
+    world.once()
+
+    (gap,) = gaps(world)
+    assert gap.flops == 4 * 2 * 3_000_000_000 * 128
