@@ -11,19 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from flopguard_operator.hearing import dated
 from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account, apply
 from flopguard_operator.ledger.encoding import encode
 from flopguard_operator.ledger.entries import (
     NO_RUN,
-    AttemptOpened,
     Entry,
     Event,
     GapCharged,
     HoldSet,
     RunRef,
     RunsCounted,
-    Settlement,
 )
 from flopguard_operator.ledger.errors import FencedError, LedgerError
 from flopguard_operator.ledger.note import Head
@@ -203,8 +202,9 @@ class Books:
             self.named.setdefault((ref.namespace, ref.name), []).append(ref.uid)
         self.accounts[ref.uid] = apply(account, event)
         self.spans[ref.uid] = coverage.extend(self.spans.get(ref.uid, {}), entry)
-        if isinstance(event, AttemptOpened | Settlement | GapCharged):
-            self.told[event.stream] = entry.at
+        stream = dated(event, self.accounts[ref.uid])
+        if stream:
+            self.told[stream] = entry.at
         if isinstance(event, GapCharged):
             self.owner.setdefault(event.stream, ref.uid)
         if isinstance(event, HoldSet):

@@ -1,8 +1,8 @@
 """Remember when each stream was heard last, on the operator's monotonic clock.
 
 A restart loses that clock. What the ledger tells of a stream then stands in: it was
-heard no later than the time of its last entry, less the silence that the entry charges
-and three polls. That is earlier than the truth, so it charges more, until the stream
+heard no later than the time of its last entry, less the silence that the entry charges,
+or the grace time. That is earlier than the truth, so it charges more, until the stream
 speaks. If the wall clock was set back meanwhile the time between is taken for none.
 Times are given in, in milliseconds: nothing here reads a clock.
 """
@@ -13,7 +13,13 @@ from typing import Protocol
 
 from flopguard_operator.allocation import Allocation
 from flopguard_operator.gaps import REGRESSED
-from flopguard_operator.ledger.entries import GapCharged
+from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.entries import (
+    AttemptOpened,
+    Event,
+    GapCharged,
+    Settlement,
+)
 from flopguard_operator.marks import Mark
 from flopguard_operator.naming import CATEGORIES
 
@@ -142,6 +148,23 @@ class Hearing:
         ):
             for stream in memory.keys() - kept:
                 del memory[stream]
+
+
+def dated(event: Event, account: Account) -> str:
+    """Return the stream that an entry says the time of, "" for none.
+
+    While a gap is open only its own entries do: their silence counts up to them.
+
+    Args:
+        event: of the entry.
+        account: of its run, with the entry.
+    """
+    if isinstance(event, GapCharged):
+        return event.stream
+    if not isinstance(event, AttemptOpened | Settlement):
+        return ""
+    gap = account.gaps.get(event.stream)
+    return "" if gap is not None and gap.flops else event.stream
 
 
 def fell(before: Mark, after: Mark) -> bool:

@@ -224,7 +224,7 @@ def rebuild(stream: str, account: Account, hearing: Hearing, sight: Sight) -> bo
     if stream in hearing.proven or stream not in sight.told:
         return stream in hearing.proven
     ago = allocation.seconds_since(sight.told[stream], sight.wall) + 1
-    gap, slack = account.gaps.get(stream), sight.patience.silence
+    gap, slack = account.gaps.get(stream), sight.patience.grace
     hearing.rebuild(stream, sight.now - ago * 1000, gap, slack)
     return True
 

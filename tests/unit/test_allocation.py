@@ -43,7 +43,7 @@ def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
 def test_accelerators_are_counted_over_containers(
     resources: list[dict[str, Any]], count: int
 ) -> None:
-    """By requests and limits, which the cluster grants; never by what a process says."""
+    """By requests and limits, which the cluster grants, not by what processes say."""
     assert allocation.of_pod(pod(*resources)).accelerators == count
 
 

@@ -22,15 +22,9 @@ from hypothesis.stateful import (
 from flopguard_operator import finalrecord, settling, watching
 from flopguard_operator.allocation import Node
 from flopguard_operator.gaps import Patience
-from flopguard_operator.hearing import Hearing
+from flopguard_operator.hearing import Hearing, dated
 from flopguard_operator.ledger.accounts import Account, apply, totals
-from flopguard_operator.ledger.entries import (
-    AttemptOpened,
-    Entry,
-    GapCharged,
-    RunRef,
-    Settlement,
-)
+from flopguard_operator.ledger.entries import Entry, RunRef
 from flopguard_operator.ledger.replay import Replay
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.observed import pod
@@ -223,7 +217,7 @@ class OneStream(RuleBasedStateMachine):
             entry = Entry(self.entries, at, event)
             assert list(self.replay.step(entry)) == []
             self.account = apply(self.account, event)
-            if isinstance(event, AttemptOpened | Settlement | GapCharged):
+            if dated(event, self.account):
                 self.told[UID] = at
             self.entries += 1
         assert list(self.replay.settle()) == []

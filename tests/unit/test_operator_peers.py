@@ -1,4 +1,4 @@
-"""Peers of the live view: doubled, wiped, relabelled or forged, Prometheus adds nothing."""
+"""Peers of the live view: doubled, wiped or forged, Prometheus adds nothing."""
 
 import asyncio
 from pathlib import Path
