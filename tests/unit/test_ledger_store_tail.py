@@ -89,7 +89,7 @@ def remembered(entries: Iterable[Entry]) -> dict[str, Any]:
     for entry in entries:
         books._take(entry)  # noqa: SLF001 - the fold, without a store around it
     held = {uid: at for uid, (at, _) in books.held.items()}
-    names = ("accounts", "told", "spans", "named", "owner")
+    names = ("accounts", "told", "spans", "named", "owner", "own")
     return {"held": held} | {name: getattr(books, name) for name in names}
 
 

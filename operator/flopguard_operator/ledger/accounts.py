@@ -68,11 +68,9 @@ class Account:
 
 def apply(account: Account, event: Event) -> Account:
     """Return the account after one more event of its run."""
-    count = account.entries + 1
-    if isinstance(event, Settlement):  # by far the most: one copy is enough
-        streams = _merged(account.streams, mark_of(event))
-        return replace(account, streams=streams, entries=count)
-    account = replace(account, entries=count)
+    if isinstance(event, Settlement):
+        return _settled(account, event)
+    account = replace(account, entries=account.entries + 1)
     match event:
         case TermsSet():
             account = replace(account, terms_set=event)
@@ -102,6 +100,18 @@ def apply(account: Account, event: Event) -> Account:
         case _:
             account = _told(account, event)
     return account
+
+
+def _settled(account: Account, event: Settlement) -> Account:
+    """Return the account after a settlement: what almost all entries are.
+
+    As `replace` does it, which takes ten times as long for as many fields.
+    """
+    after = Account.__new__(Account)
+    after.__dict__.update(account.__dict__)
+    after.__dict__["entries"] = account.entries + 1
+    after.__dict__["streams"] = _merged(account.streams, mark_of(event))
+    return after
 
 
 def _told(account: Account, event: Event) -> Account:
@@ -160,6 +170,17 @@ def totals(account: Account) -> Totals:
             measured += flops
         begun += max(mark.begun, measured)
     return Totals(done, begun, sum(gap.flops for gap in account.gaps.values()))
+
+
+def upper_of(account: Account) -> int:
+    """Return the upper bound of `totals`, and nothing else."""
+    begun = 0
+    for mark in account.streams.values():
+        measured = mark.measured
+        begun += max(mark.begun, measured)
+    for gap in account.gaps.values():
+        begun += gap.flops
+    return begun
 
 
 def mark_of(settlement: Settlement) -> Mark:

