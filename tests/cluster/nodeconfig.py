@@ -108,6 +108,9 @@ def _kubelet(state: State, addresses: Addresses) -> dict[str, Any]:
         "imageGCLowThresholdPercent": 99,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1Gi"},
         "serializeImagePulls": False,
+        # KEP-4603: what is killed on purpose comes back at once, not after minutes.
+        "featureGates": {"KubeletCrashLoopBackOffMax": True},
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "logging": {"verbosity": 2},
     }
 
