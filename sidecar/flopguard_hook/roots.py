@@ -110,7 +110,7 @@ class Roots:
         """Return what a root is made of, looked at anew if anything was registered."""
         state = root.state
         epoch = self.epoch()
-        if state is None or state.epoch != epoch:
+        if state is None or not state.is_of(epoch):
             before = None if state is None else state.structure
             state = root.state = ModuleState(module, epoch)
             if len(self._parts) > _MOST_PARTS:

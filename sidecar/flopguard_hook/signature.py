@@ -14,6 +14,7 @@ from typing import Any, Iterable, Mapping, NoReturn
 
 import torch
 
+from flopguard_hook.parts import Parts, of_parameters
 from flopguard_hook.polynomials import CACHE, DIMENSION, LITERAL
 
 _Tensor = torch.Tensor
@@ -22,12 +23,6 @@ _LITERALS = frozenset({bool, type(None), str, bytes, torch.dtype, torch.device})
 _MOST_ITEMS = 4096
 _DECIDING = frozenset({bool, int, str, type(None)})
 _MOST_VALUES = 8
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
 _DEEPEST = 6
 # Sequences packed into one: what counts is on the device.
 _PACKED = ("cu_seq", "cu_len")
@@ -209,14 +204,11 @@ class ModuleState:
         self.epoch = epoch
         self._watched = []
         self._tuners = []
-        structure: list[Any] = []
         configs: set[int] = set()
         modules = list(root.modules())
         for module in modules:
             held = vars(module)
             kind = type(module)
-            structure += (kind, *(len(held.get(name) or ()) for name in _HOOKS))
-            structure.append(id(held["forward"]) if "forward" in held else 0)
             if kind.__module__ not in _HEEDLESS:
                 self._watched.append(Watched(module))
             config = held.get("config")
@@ -229,10 +221,14 @@ class ModuleState:
         parameters = list(root.parameters())
         self._parameters = [weakref.ref(p) for p in parameters]
         self._holders = _some_holders(modules)
-        shapes = [(tuple(p.shape), p.dtype) for p in parameters]
-        self.structure = hash((tuple(structure), tuple(shapes)))
+        self._parts = Parts(modules)
+        self.structure = hash((self._parts.structure, of_parameters(parameters)))
         self._adapters: list[Any] = []
         self._adapters_token: tuple[Any, ...] = ()
+
+    def is_of(self, epoch: int) -> bool:
+        """Say whether the root is made of what it was, in this epoch."""
+        return self.epoch == epoch and self._parts.are_same()
 
     def now(self, *, grad: bool) -> tuple[Any, ...]:
         """Return the state as it is.
