@@ -53,7 +53,7 @@ class Finder:
         self._searching: "set[tuple[int, str]]" = set()
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        """Find a watched module with the other finders; leave the rest to them."""
+        """Find a watched module with the finders after it; leave the rest to them."""
         if self.loading:
             self._call_loaded()
         search = (get_ident(), name)
@@ -70,9 +70,14 @@ class Finder:
         return spec
 
     def _found(self, name: str, path: "Any", target: "Any") -> "Any":
-        for finder in list(sys.meta_path):
+        finders = list(sys.meta_path)
+        for index, finder in enumerate(finders):
+            if finder is self:  # those before it were asked, and each is asked once
+                finders = finders[index + 1 :]
+                break
+        for finder in finders:
             find = getattr(finder, "find_spec", None)
-            spec = None if finder is self or find is None else find(name, path, target)
+            spec = None if find is None else find(name, path, target)
             if spec is not None:
                 return spec
         return None
