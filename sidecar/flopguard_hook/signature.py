@@ -7,6 +7,7 @@ lengths of caches), which may differ within a family.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from operator import itemgetter
 from types import FunctionType
@@ -23,6 +24,9 @@ _LITERALS = frozenset({bool, type(None), str, bytes, torch.dtype, torch.device})
 _MOST_ITEMS = 4096
 _DECIDING = frozenset({bool, int, str, type(None)})
 _MOST_VALUES = 8
+_MOST_TOKENS = 4096
+# Every module has them, and no forward looks at them.
+_IDLE = frozenset({"_is_full_backward_hook", "_is_hf_initialized"})
 _DEEPEST = 6
 # Sequences packed into one: what counts is on the device.
 _PACKED = ("cu_seq", "cu_len")
@@ -41,6 +45,8 @@ _SWITCHES = [
     )
     if hasattr(torch._C, name)
 ]
+
+_any_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
 
 # Modules of torch itself whose forward does not look at `training`.
 _HEEDLESS = frozenset(
@@ -176,13 +182,29 @@ def _refuse(why: str) -> NoReturn:
 
 def ambient() -> tuple[Any, ...]:
     """Return the switches of torch that choose kernels and formats."""
+    autocast: Any = False
+    if _any_autocast():  # asking by the name of a device takes three times as long
+        autocast = (
+            torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
+            torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
+        )
     return (
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
-        torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
-        torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
+        autocast,
         *[switch() for switch in _SWITCHES],
     )
+
+
+_tokens: "dict[tuple[Any, ...], int]" = {}
+_next_token = itertools.count()
+
+
+def _token(values: "tuple[Any, ...]") -> int:
+    """Return a number that stands for these values, and never for others."""
+    if len(_tokens) >= _MOST_TOKENS:
+        _tokens.clear()
+    return _tokens.setdefault(values, next(_next_token))
 
 
 class ModuleState:
@@ -223,6 +245,8 @@ class ModuleState:
         self._holders = _some_holders(modules)
         self._parts = Parts(modules)
         self.structure = hash((self._parts.structure, of_parameters(parameters)))
+        self._values: list[Any] = []
+        self._attributes = _token(())  # stands for the values, which are many
         self._adapters: list[Any] = []
         self._adapters_token: tuple[Any, ...] = ()
 
@@ -236,7 +260,10 @@ class ModuleState:
         Args:
             grad: Whether the pattern of trainable parameters matters.
         """
-        attributes = tuple([watched.now() for watched in self._watched])
+        values = [watched.now() for watched in self._watched]
+        if values != self._values:
+            self._values = values
+            self._attributes = _token(tuple(values))
         pattern = b""
         if not all(holder.holds() for holder in self._holders):
             _refuse("parameters of another")
@@ -245,7 +272,7 @@ class ModuleState:
                 [2 if (p := r()) is None else p.requires_grad for r in self._parameters]
             )
         adapters = self._of_adapters() if self._tuners else ()
-        return attributes, pattern, adapters
+        return self._attributes, pattern, adapters
 
     def _of_adapters(self) -> tuple[Any, ...]:
         found: list[Any] = []
@@ -313,12 +340,13 @@ class Watched:
         self._names = tuple(
             name
             for name, value in held.items()
-            if type(value) in _DECIDING and self._changes.get(name, 0) < _MOST_VALUES
+            if type(value) in _DECIDING
+            and name not in _IDLE
+            and self._changes.get(name, 0) < _MOST_VALUES
         )
-        # Two names at least, so that it returns a tuple.
-        twice = self._names[:1] * 2 or (next(iter(held)),) * 2
-        self._get = itemgetter(*twice, *self._names)
-        self._values = self._get(held) if self._names else ()
+        # A single name's getter returns no tuple, which does as well.
+        self._get: Any = itemgetter(*self._names) if self._names else len
+        self._values: Any = self._get(held)
 
     def now(self) -> Any:
         """Return the values, the same object for as long as they are the same."""
@@ -328,16 +356,20 @@ class Watched:
         held = module.__dict__
         if len(held) != self._size:
             self._look(held)
-        if not self._names:
-            return self._size
         try:
             values = self._get(held)
         except KeyError:  # one was renamed
             self._look(held)
             return self._values
         if values != self._values:
-            for name, old, new in zip(self._names, self._values[2:], values[2:]):
-                if old != new and name != "training":
-                    self._changes[name] = self._changes.get(name, 0) + 1
+            self._note_changes(values)
             self._look(held)
         return self._values
+
+    def _note_changes(self, values: Any) -> None:
+        pairs = [(self._values, values)]
+        if len(self._names) > 1:
+            pairs = list(zip(self._values, values))
+        for name, (old, new) in zip(self._names, pairs):
+            if old != new and name != "training":
+                self._changes[name] = self._changes.get(name, 0) + 1
