@@ -8,6 +8,7 @@ that runs backwards) is never replayed again.
 
 from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Tuple
 
+from flopguard_hook.pieces import Pieces, fit_pieces
 from flopguard_hook.polynomials import Charges, Polynomial, Sizes, fit
 
 REMEASURED_EVERY = 256
@@ -62,7 +63,7 @@ class Family:
         owner: Whose windows these are.
         kinds: Of each size.
         figures: What each signature costs.
-        polynomial: Proven for all of them; None if not (yet).
+        polynomial: Proven for all of them, or in pieces; None if not (yet).
         replayed: Replays since the last measurement that confirmed one.
         was_replayed: Whether there was any replay at all.
         calls: Windows so far.
@@ -90,7 +91,7 @@ class Family:
         self.owner = owner
         self.kinds = kinds
         self.figures: Dict[Sizes, Figure] = {}
-        self.polynomial: "Polynomial | None" = None
+        self.polynomial: "Polynomial | Pieces | None" = None
         self.careful = False
         self.replayed = 0
         self.was_replayed = False
@@ -112,22 +113,38 @@ class Family:
                 del self._points[old]
         self._points[sizes] = charges
         had = self.polynomial
-        if had is None and len(self._points) < self._next_fit:
-            return
+        if len(self._points) < self._next_fit and not isinstance(had, Polynomial):
+            said = charges if had is None else had.at(sizes)
+            if said is None or said == charges:
+                return  # finding pieces takes long
         self.polynomial = self._fitted()
-        if self.polynomial is None:
+        if not isinstance(self.polynomial, Polynomial):
             self._next_fit = len(self._points) * 5 // 4 + 1
-        if had is not None and not had.is_confirmed_by(self.polynomial):
-            for figure in self.figures.values():
+        if had is not None:
+            self._withdraw(had)
+
+    def _withdraw(self, had: "Polynomial | Pieces") -> None:
+        """Take back what was predicted and is not said any more."""
+        now = self.polynomial
+        if (
+            isinstance(had, Polynomial)
+            and isinstance(now, Polynomial)
+            and had.is_confirmed_by(now)
+        ):
+            return
+        for figure in self.figures.values():
+            if now is None or now.at(figure.sizes) != figure.charges:
                 figure.withdraw_prediction()
 
-    def _fitted(self) -> "Polynomial | None":
+    def _fitted(self) -> "Polynomial | Pieces | None":
         found = fit(self._points, self.kinds)
         if found is None and len(self._points) > _FEWEST_POINTS:
             # The very first call may have done something once.
             first = next(iter(self._points))
             rest = {s: c for s, c in self._points.items() if s != first}
             found = fit(rest, self.kinds)
+            if found is None and not self._disagreeing:
+                return fit_pieces(rest, self.kinds)
         return found
 
 
