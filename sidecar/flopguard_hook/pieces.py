@@ -13,7 +13,6 @@ from flopguard_hook.polynomials import Charges, Polynomial, Sizes, fit
 
 _MOST_PIECES = 3
 _FEWEST_POINTS = 6
-_FEW_POINTS = 8  # as many may be left that are not yet a piece of their own
 
 Points = Mapping[Sizes, Charges]
 
@@ -32,8 +31,8 @@ class Piece(NamedTuple):
     polynomial: Polynomial
 
 
-class Pieces(NamedTuple):
-    """Figures by ranges of one size.
+class Parting(NamedTuple):
+    """Polynomials for ranges of one size.
 
     Attributes:
         size: Which one.
@@ -52,6 +51,22 @@ class Pieces(NamedTuple):
         return None
 
 
+class Pieces(NamedTuple):
+    """Figures in pieces.
+
+    Attributes:
+        partings: By each size that parts the points into such as lie on polynomials:
+            there is a figure where they agree.
+    """
+
+    partings: Tuple[Parting, ...]
+
+    def at(self, sizes: Sizes) -> "Charges | None":
+        """Return the charges for these sizes; None where they are not proven."""
+        found = {parting.at(sizes) for parting in self.partings}
+        return found.pop() if len(found) == 1 else None
+
+
 def fit_pieces(points: Points, kinds: str) -> "Pieces | None":
     """Return polynomials that prove all points but a few, if one size parts them.
 
@@ -59,8 +74,9 @@ def fit_pieces(points: Points, kinds: str) -> "Pieces | None":
         points: Measured charges by sizes; no one polynomial has them all.
         kinds: See `polynomials.fit`.
     """
-    found = (_parted(points, kinds, size) for size in _varying(points))
-    return next((pieces for pieces in found if pieces is not None), None)
+    tried = [_parted(points, kinds, size) for size in _varying(points)]
+    found = tuple(parting for parting in tried if parting is not None)
+    return Pieces(found) if found else None
 
 
 def _varying(points: Points) -> "List[int]":
@@ -72,7 +88,7 @@ def _varying(points: Points) -> "List[int]":
     return list(first.values())
 
 
-def _parted(points: Points, kinds: str, size: int) -> "Pieces | None":
+def _parted(points: Points, kinds: str, size: int) -> "Parting | None":
     pieces: List[Piece] = []
     left = dict(points)
     while left and len(pieces) < _MOST_PIECES:
@@ -82,7 +98,9 @@ def _parted(points: Points, kinds: str, size: int) -> "Pieces | None":
         left = {s: c for s, c in left.items() if s[size] < piece.lowest}
         highest = piece.highest if pieces else _reach(piece, size)
         pieces.append(piece._replace(highest=highest))
-    return Pieces(size, tuple(pieces)) if pieces and len(left) <= _FEW_POINTS else None
+    if not pieces or len(left) >= _FEWEST_POINTS:
+        return None
+    return Parting(size, tuple(pieces))
 
 
 def _reach(piece: Piece, size: int) -> float:

@@ -183,7 +183,7 @@ def _solutions(
         if any(used <= set(terms) for used in found.values()):
             continue
         matrix = [[_product(v, term) for term in terms] for v in vectors]
-        if not _is_confirmed(matrix, wanted):
+        if not _is_fitted(matrix, wanted, rival=bool(found)):
             continue
         solved = solve(matrix, wanted, modulo=0)
         if solved is not None:
@@ -192,14 +192,18 @@ def _solutions(
     return list(found)
 
 
-def _is_confirmed(matrix: "List[List[int]]", wanted: "List[List[int]]") -> bool:
-    """Say whether there is a solution that the points determine.
+def _is_fitted(
+    matrix: "List[List[int]]", wanted: "List[List[int]]", *, rival: bool
+) -> bool:
+    """Say whether there is a solution, and each point follows from the others.
 
-    One that they determine only in part, where they all lie on some curve, must follow
-    from the others in every point.
+    One point of another cost, which alone decides a coefficient, would be taken in. A
+    rival just casts doubt, and may be decided by one as long as it is determined.
     """
     tried = solve(matrix, wanted, modulo=PRIME)
-    return tried is not None and (not tried.dependent or every_row_follows(matrix))
+    if tried is None:
+        return False
+    return (rival and not tried.dependent) or every_row_follows(matrix)
 
 
 def _solution(cells: "List[int]", terms: "List[Term]", solved: Solved) -> Solution:

@@ -240,6 +240,20 @@ def test_what_depends_on_one_point_alone_is_not_proven() -> None:
     assert proven is None or proven.at((2, 33, 18)) is None
 
 
+def test_one_long_text_beyond_a_window_is_not_taken_in() -> None:
+    """The only one of its batch: coefficients that nothing else decides explain it."""
+
+    def windowed(sizes: Sizes) -> Charges:
+        batch, length = sizes
+        of = (4513, 1395, 10667) if length > 33 else (4581, 457, 16059)
+        return ((1, batch * (of[0] + of[1] * length + of[2] * length**2)),)
+
+    short = [(5, 25), (3, 29), (2, 23), (3, 28), (3, 1), (3, 10), (3, 22), (3, 9)]
+
+    assert fit(measured([*short, (2, 44)], windowed), TWO) is None
+    assert fit(measured(short, windowed), TWO) is not None
+
+
 def test_padded_lengths_prove_only_padded_lengths() -> None:
     """The kernels may pad the others as well: a cost with steps."""
     points = measured(
