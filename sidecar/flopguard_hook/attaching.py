@@ -59,7 +59,10 @@ def attach(folder: str) -> Session:
         saving.attach(session)
         dataset.attach(session)
         graphs = Graphs(metering)
-        compiled.attach(graphs.run, graphs.run_step, graphs.note_uncounted)
+        tell_lost = compiled.attach(
+            graphs.run, graphs.run_step, graphs.note_uncounted, graphs.note_optimizer
+        )
+        session.before_facts.insert(0, tell_lost)
         hide_from_dynamo()
         guard.run(metering.enter_thread, metering.threads.current)
     except Exception as error:  # a torch that is unlike all known ones

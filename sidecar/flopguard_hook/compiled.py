@@ -31,7 +31,8 @@ def attach(
     charged: Charged,
     stepped: Charged | None = None,
     uncounted: Callable[[str], None] | None = None,
-) -> None:
+    optimized: Callable[[Any, bool], None] | None = None,
+) -> Callable[[], None]:
     """Charge every call of a graph compiled by inductor, from when it is imported on.
 
     Args:
@@ -42,12 +43,19 @@ def attach(
         uncounted: Told an operator whose cost is not known, once per graph, or
             UNKNOWN_GRAPH for a graph whose cost is not: that one is not charged, what
             it dispatches can be.
+        optimized: Told each optimizer whose step is compiled, and whether there is a
+            formula for its class. By default `uncounted` is told of those without.
+
+    Returns:
+        Tells `uncounted` of optimizers whose compiled steps turned out not to be
+        charged: to be called before that is reported.
     """
     graphs = _Graphs(charged, uncounted or _ignore)
     when_imported("torch._inductor.compile_fx", graphs.attach)
-    steps = Steps(stepped or charged, uncounted or _ignore)
+    steps = Steps(stepped or charged, uncounted or _ignore, optimized)
     when_imported("torch._dynamo.variables.optimizer", steps.attach_optimizers)
     when_imported("torch._dynamo.output_graph", steps.attach_graphs)
+    return steps.tell_lost
 
 
 def _ignore(_name: str) -> None:

@@ -255,6 +255,39 @@ def steps() -> tuple[Run, Run]:
     return step, torch.compile(step)
 
 
+class Plain(torch.optim.Optimizer):
+    """An optimizer that is not made like those of torch, and not in the table."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 0.1})
+
+    def step(self, closure: Any = None) -> None:
+        """Descend."""
+        assert closure is None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    with torch.no_grad():
+                        parameter.add_(parameter.grad, alpha=-group["lr"])
+
+
+def own_step() -> tuple[Run, Run]:
+    """The compiled step of a class of the user's."""
+    return _compiled_step(Plain)
+
+
+def fused_step() -> tuple[Run, Run]:
+    """A step that torch does not let be traced."""
+    return _compiled_step(lambda ps: torch.optim.AdamW(ps, fused=True))
+
+
+def _compiled_step(make: Callable[[Any], Any]) -> tuple[Run, Run]:
+    model = Matrices()
+    model(torch.ones(5, 8)).sum().backward()
+    optimizer = make(model.parameters())
+    return optimizer.step, torch.compile(optimizer.step, backend="eager")
+
+
 def other_backends() -> tuple[Run, Run]:
     """Those that run the operators one by one."""
     model = Matrices()
@@ -276,6 +309,8 @@ PROGRAMS: dict[str, Callable[[], tuple[Run, Run]]] = {
         small_products,
         convolutions,
         steps,
+        own_step,
+        fused_step,
         other_backends,
     )
 }

@@ -52,6 +52,8 @@ NAMES = (
     "regional",
     "broken",
     "steps",
+    "own_step",
+    "fused_step",
     "other_backends",
 )
 
@@ -137,6 +139,23 @@ def test_a_compiled_step_is_charged_by_its_formula(cold: Lines) -> None:
 
     assert line["steps"] == 1
     assert line["charged"] == {"optimizer": 8 * 16 * 2 + 16 * 8 * 5}
+
+
+def test_a_compiled_step_of_an_unknown_class_is_charged_as_adamw(cold: Lines) -> None:
+    """And named, though dynamo sees no state being made."""
+    line = cold["own_step"]
+
+    assert line["steps"] == 1
+    assert line["charged"] == {"optimizer": 13 * (8 * 16 + 16 * 8 + 8 * 4)}
+    assert set(line["uncounted"]) == {"torch.optim::Plain"}
+
+
+def test_a_step_that_runs_between_compiled_frames_is_named(cold: Lines) -> None:
+    """No graph has it: it is not charged."""
+    line = cold["fused_step"]
+
+    assert line["charged"] == {}
+    assert line["uncounted"] == ["torch.optim::AdamW"]
 
 
 def test_backends_that_are_not_inductor_are_left_to_dispatch(cold: Lines) -> None:
