@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for verdict in run_all(seeds, hook, options.workers):
             verdicts.append(verdict)
             _tell(verdict, verdicts, len(seeds), started, one=len(seeds) == 1)
-    summary = report.summarize(verdicts, time.monotonic() - started)
+    summary = report.summarize(verdicts, time.monotonic() - started, options.workers)
     sys.stdout.write("\n" + report.in_words(summary) + "\n")
     if options.write:
         report.write(summary, _REPORT)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzz import fresh, programs
-from fuzz.forking import Place, place, run_forked
+from fuzz.forking import Place, place, run_forked, settle
 from fuzz.outcome import Outcome, differences
 from fuzz.pages import HOOK, Counted, miscounted, read
 
@@ -155,11 +155,8 @@ def _total(counted: Counted) -> int:
 def _import_languages() -> None:
     """Import transformers and peft in the parent, once, without what they drag in."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import gc
-
     import peft  # noqa: F401 # for the children
     import transformers  # noqa: F401 # for the children
     from transformers import LlamaForCausalLM  # noqa: F401 # loads it
 
-    gc.collect()
-    gc.freeze()
+    settle()

@@ -101,7 +101,7 @@ def test_the_report_names_every_failed_seed() -> None:
     good = Verdict(1, "forked", "mlp: train", [], [], [], [], 16, [], 0.1)
     bad = good._replace(seed=2, found=["exit code 0 became 1"])
 
-    summary = report.summarize([good, bad], 3.4)
+    summary = report.summarize([good, bad], 3.4, workers=2)
 
     assert json.loads(json.dumps(summary))["failed"] == [2]
     assert "python -m fuzz --seed 2" in report.in_words(summary)
