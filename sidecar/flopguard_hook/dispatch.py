@@ -27,6 +27,7 @@ _PASS, _COMPOSITE, _SELECTS = "pass", "composite", "selects"
 _CHOOSING = frozenset({"aten::nonzero", "aten::masked_select", "aten::index"})
 
 _COMPOSITE_KEY = torch._C.DispatchKey.CompositeImplicitAutograd
+_VIEWS_KEY = torch._C.DispatchKey.ADInplaceOrView
 _BACKENDS = (
     "CPU",
     "CUDA",
@@ -40,7 +41,7 @@ _BACKENDS = (
 
 _transforms = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
 _function_modes = getattr(torch._C, "_len_torch_function_stack", lambda: 0)
-_no_function_mode = contextlib.nullcontext()
+_nothing = contextlib.nullcontext()
 _stack_size = torch._C._len_torch_dispatch_stack
 _stack_at = torch._C._get_dispatch_stack_at
 
@@ -70,10 +71,12 @@ class Operators:
 
     Attributes:
         unknown: The operators without a formula that were met, by name.
+        composite: Those that are made of others: in inference mode they arrive whole.
     """
 
     def __init__(self, session: Session) -> None:
         self.unknown: dict[str, Unknown] = {}
+        self.composite: set[Any] = set()
         self._session = session
         self._kinds: dict[Any, _Kind] = {}
         self._numerics: dict[tuple[Any, bool], Numeric] = {}
@@ -87,10 +90,11 @@ class Operators:
         try:
             name = _name(func)
             formula = table.find(name)
+            if getattr(func, "_schema", None) and _is_composite(func.name()):
+                self.composite.add(func)
             if formula is not None:
                 kind = formula
-            elif getattr(func, "_schema", None) and _is_composite(func.name()):
-                # In inference mode these arrive whole.
+            elif func in self.composite:
                 kind = _COMPOSITE
             elif name in _CHOOSING:
                 kind = _SELECTS
@@ -205,6 +209,12 @@ class Meter(TorchDispatchMode):
         if types and any(hasattr(kind, "__tensor_flatten__") for kind in types):
             return NotImplemented
         kind = self._operators.kind(func)
+        if func in self._operators.composite:
+            with _views_noted():
+                return self._run(func, kind, args, kwargs)
+        return self._run(func, kind, args, kwargs)
+
+    def _run(self, func: Any, kind: _Kind, args: Any, kwargs: Any) -> Any:
         if kind is _PASS or self.muted or not self._session.armed:
             return func(*args, **kwargs)
         if kind is _SELECTS:
@@ -310,7 +320,17 @@ def _put_back(modes: list[Any]) -> None:
 
 def unseen() -> Any:
     """Return a context in which no function mode of the user's sees a read."""
-    return torch._C.DisableTorchFunction() if _function_modes() else _no_function_mode
+    return torch._C.DisableTorchFunction() if _function_modes() else _nothing
+
+
+def _views_noted() -> Any:
+    """Return a context in which a view of a weight knows of what, as without a mode.
+
+    A product with one chooses another kernel, and rounds otherwise, if it does not.
+    """
+    if not torch.is_inference_mode_enabled():
+        return _nothing
+    return torch._C._SetExcludeDispatchKeyGuard(_VIEWS_KEY, False)  # noqa: FBT003 # takes no names
 
 
 def meter_on_stack() -> Meter | None:
