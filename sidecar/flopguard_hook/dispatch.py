@@ -27,7 +27,6 @@ _PASS, _COMPOSITE, _SELECTS = "pass", "composite", "selects"
 _CHOOSING = frozenset({"aten::nonzero", "aten::masked_select", "aten::index"})
 
 _COMPOSITE_KEY = torch._C.DispatchKey.CompositeImplicitAutograd
-_VIEWS_KEY = torch._C.DispatchKey.ADInplaceOrView
 _BACKENDS = (
     "CPU",
     "CUDA",
@@ -330,7 +329,8 @@ def _views_noted() -> Any:
     """
     if not torch.is_inference_mode_enabled():
         return _nothing
-    return torch._C._SetExcludeDispatchKeyGuard(_VIEWS_KEY, False)  # noqa: FBT003 # takes no names
+    key = torch._C.DispatchKey.ADInplaceOrView
+    return torch._C._SetExcludeDispatchKeyGuard(key, False)  # noqa: FBT003 # no names
 
 
 def meter_on_stack() -> Meter | None:

@@ -85,6 +85,8 @@ def own_function(stage: Stage) -> None:
 @act()
 def saved_tensors(stage: Stage) -> None:
     """Pack and unpack what is saved for backward, with a product on the way."""
+    if any(isinstance(part, nn.RReLU) for part in stage.module.modules()):
+        return  # its noise is saved before it is drawn: a copy of it holds anything
     side = torch.ones(2, 2)
     packs: list[int] = []
 

@@ -69,6 +69,9 @@ def _pop_mode() -> Any:
 class _Operator:
     _schema = SimpleNamespace(name="aten::mm")
 
+    def name(self) -> str:
+        return "aten::mm"
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not _stack:
             return Tensor(args[0].shape[0], args[1].shape[1])
@@ -176,6 +179,7 @@ _module(
     _len_torch_dispatch_stack=lambda: len(_stack),
     _get_dispatch_stack_at=lambda i: _stack[i],
     _get_tracing_state=lambda: None,
+    _dispatch_has_kernel_for_dispatch_key=_no,
 )
 _module("_guards", TracingContext=SimpleNamespace(try_get=lambda: None))
 _module("compiler", is_compiling=_no)
