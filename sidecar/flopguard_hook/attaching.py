@@ -20,7 +20,7 @@ from torch.optim import optimizer as torch_optimizers
 from flopguard_hook import compiled, dataset, saving
 from flopguard_hook.compiling import hide_from_dynamo
 from flopguard_hook.describing import Describer
-from flopguard_hook.dispatch import unseen
+from flopguard_hook.dispatch import function_modes, unseen
 from flopguard_hook.graphs import Graphs
 from flopguard_hook.metering import Metering
 from flopguard_hook.noting import note_facts
@@ -85,9 +85,10 @@ class _Guard:
         After a failure, or an interrupt, the thread is as if no window had been open.
         """
         try:
-            # What the hook reads of tensors is nothing to the user's function modes.
-            with unseen():
-                return function(thread, *args, **kwargs)
+            if function_modes():  # what the hook reads of tensors is nothing to them
+                with unseen():
+                    return function(thread, *args, **kwargs)
+            return function(thread, *args, **kwargs)
         except BaseException as error:
             self._metering.forget_interrupted(thread)
             if not isinstance(error, Exception):

@@ -39,7 +39,7 @@ _BACKENDS = (
 )
 
 _transforms = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
-_function_modes = getattr(torch._C, "_len_torch_function_stack", lambda: 0)
+function_modes = getattr(torch._C, "_len_torch_function_stack", lambda: 0)
 _nothing = contextlib.nullcontext()
 _stack_size = torch._C._len_torch_dispatch_stack
 _stack_at = torch._C._get_dispatch_stack_at
@@ -319,7 +319,7 @@ def _put_back(modes: list[Any]) -> None:
 
 def unseen() -> Any:
     """Return a context in which no function mode of the user's sees a read."""
-    return torch._C.DisableTorchFunction() if _function_modes() else _nothing
+    return torch._C.DisableTorchFunction() if function_modes() else _nothing
 
 
 def _views_noted() -> Any:

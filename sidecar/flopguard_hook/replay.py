@@ -316,7 +316,7 @@ class Sites:
 
     def __init__(self) -> None:
         self.unwatched = 0.0
-        self._quiet: Dict[Hashable, Tuple[int, float]] = {}
+        self._quiet: Dict[Hashable, List[float]] = {}  # times, longest
         self._loud: "set[Hashable]" = set()
 
     def is_skipped(self, site: Hashable, every: int) -> bool:
@@ -326,17 +326,19 @@ class Sites:
             site: Where it begins.
             every: One in so many is measured though the site has been quiet.
         """
-        times, longest = self._quiet.get(site, (0, 0.0))
-        if times < _QUIET:
+        known = self._quiet.get(site)
+        if known is None or known[0] < _QUIET:
             return False
-        self._quiet[site] = times + 1, longest
-        return times % every != 0
+        known[0] += 1
+        return (known[0] - 1) % every != 0
 
     def skipped(self, site: Hashable, seconds: float) -> None:
         """Note how long a stretch took that was not measured."""
-        times, longest = self._quiet.get(site, (0, 0.0))
-        if times and seconds > _LATE_SECONDS + _LATE_TIMES * longest:
-            self._quiet[site] = 0, seconds
+        if seconds <= _LATE_SECONDS:
+            return
+        known = self._quiet.get(site)
+        if known and known[0] and seconds > _LATE_SECONDS + _LATE_TIMES * known[1]:
+            known[:] = 0, seconds
             self.unwatched += seconds
 
     def learn(self, site: Hashable, seconds: float, *, quiet: bool) -> bool:
@@ -347,7 +349,7 @@ class Sites:
         if quiet:
             if len(self._quiet) >= _MOST_SITES:
                 self._quiet.clear()
-            self._quiet[site] = times + 1, max(longest, seconds)
+            self._quiet[site] = [times + 1, max(longest, seconds)]
             return False
         if len(self._loud) >= _MOST_SITES:
             self._loud.clear()
