@@ -68,11 +68,11 @@ class Parts:
         self._modules = [_weakly(module) for module in modules]
         self._types = [id(type(module)) for module in modules]
         self._parents = [
-            _weakly(module)
-            for module in modules
+            index
+            for index, module in enumerate(modules)
             if isinstance(vars(module).get("_modules"), dict) and module._modules
         ]
-        self._children = self._children_now()
+        self._children = self._children_of([vars(module) for module in modules])
         self._are_patched = ["forward" in vars(module) for module in modules]
         self._patched = [_weakly(m) for m in modules if "forward" in vars(m)]
         self._patches = self._patches_now()
@@ -97,28 +97,29 @@ class Parts:
             ),
         )
 
-    def are_same(self) -> bool:
-        """Say whether nothing of it has changed."""
+    def now(self) -> list[dict[str, Any]] | None:
+        """Return the attributes of all modules; None if any part has changed."""
         modules = [module() for module in self._modules]
         try:
-            return (
-                ["forward" in module.__dict__ for module in modules]
-                == self._are_patched
+            held = [module.__dict__ for module in modules]
+            same = (
+                ["forward" in attributes for attributes in held] == self._are_patched
                 and list(map(id, map(type, modules))) == self._types
-                and self._children_now() == self._children
+                and self._children_of(held) == self._children
                 and [kind().forward for kind in self._classes]
                 == [forward() for forward in self._forwards]
                 and self._patches_now() == self._patches
                 and self._hooks_now() == self._hooks
             )
-        except (AttributeError, TypeError):  # one of them has died
-            return False
+        except (AttributeError, KeyError, TypeError):  # one of them has died
+            return None
+        return held if same else None
 
-    def _children_now(self) -> list[int]:
+    def _children_of(self, held: list[dict[str, Any]]) -> list[int]:
         return [
             id(child)
-            for parent in self._parents
-            for child in parent()._modules.values()
+            for index in self._parents
+            for child in held[index]["_modules"].values()
         ]
 
     def _patches_now(self) -> list[int]:

@@ -224,20 +224,21 @@ class ModuleState:
 
     def __init__(self, root: Any, epoch: int) -> None:
         self.epoch = epoch
-        self._watched = []
+        self._watched: list[tuple[int, Watched]] = []  # each at its index
+        self._configs: list[Watched] = []
         self._tuners = []
         configs: set[int] = set()
         modules = list(root.modules())
-        for module in modules:
+        for index, module in enumerate(modules):
             held = vars(module)
             kind = type(module)
             if kind.__module__ not in _HEEDLESS:
-                self._watched.append(Watched(module))
+                self._watched.append((index, Watched(module)))
             config = held.get("config")
             if config is not None and id(config) not in configs:
                 configs.add(id(config))
                 if type(getattr(config, "__dict__", None)) is dict:
-                    self._watched.append(Watched(config))
+                    self._configs.append(Watched(config))
             if hasattr(kind, "merged_adapters") or "merged_adapters" in held:
                 self._tuners.append(weakref.ref(module))
         parameters = list(root.parameters())
@@ -250,23 +251,30 @@ class ModuleState:
         self._adapters: list[Any] = []
         self._adapters_token: tuple[Any, ...] = ()
 
-    def is_of(self, epoch: int) -> bool:
-        """Say whether the root is made of what it was, in this epoch."""
-        return self.epoch == epoch and self._parts.are_same()
+    def held(self, epoch: int) -> list[dict[str, Any]] | None:
+        """Return the attributes of the modules, for `now`.
 
-    def now(self, *, grad: bool) -> tuple[Any, ...]:
+        None if the root is not made of what it was, or this is another epoch.
+        """
+        return self._parts.now() if self.epoch == epoch else None
+
+    def now(self, held: list[dict[str, Any]], *, grad: bool) -> tuple[Any, ...]:
         """Return the state as it is.
 
         Args:
+            held: The attributes of the modules.
             grad: Whether the pattern of trainable parameters matters.
         """
-        values = [watched.now() for watched in self._watched]
+        values = [watched.of(held[index]) for index, watched in self._watched]
+        values += [watched.now() for watched in self._configs]
         if values != self._values:
             self._values = values
             self._attributes = _token(tuple(values))
         pattern = b""
-        if not all(holder.holds() for holder in self._holders):
-            _refuse("parameters of another")
+        for index, name, parameter in self._holders:
+            found = held[index]["_parameters"].get(name)
+            if found is not None and found is not parameter():
+                _refuse("parameters of another")
         if grad:
             pattern = bytes(
                 [2 if (p := r()) is None else p.requires_grad for r in self._parameters]
@@ -294,32 +302,19 @@ class ModuleState:
         return self._adapters_token
 
 
-class _Holder:
-    """Where a parameter was found: `functional_call` puts another one there."""
+def _some_holders(modules: Iterable[Any]) -> list[tuple[int, str, Any]]:
+    """Return where the first and the last parameters were found.
 
-    def __init__(self, module: Any, name: str, parameter: Any) -> None:
-        self._module = weakref.ref(module)
-        self._name = name
-        self._parameter = weakref.ref(parameter)
-
-    def holds(self) -> bool:
-        """Say whether it is still there."""
-        module = self._module()
-        if module is None:
-            return True
-        found = module._parameters.get(self._name)
-        return found is None or found is self._parameter()
-
-
-def _some_holders(modules: Iterable[Any]) -> list[_Holder]:
-    """Return holders of the first and the last parameters."""
+    Each as the module's index, a name and a reference: `functional_call` puts another
+    one there.
+    """
     held = [
-        (module, name, parameter)
-        for module in modules
+        (index, name, weakref.ref(parameter))
+        for index, module in enumerate(modules)
         for name, parameter in (vars(module).get("_parameters") or {}).items()
         if parameter is not None
     ]
-    return [_Holder(*one) for one in held[:2] + held[-2:]]
+    return held[:2] + held[-2:]
 
 
 class Watched:
@@ -351,9 +346,10 @@ class Watched:
     def now(self) -> Any:
         """Return the values, the same object for as long as they are the same."""
         module = self._held()
-        if module is None:
-            return None
-        held = module.__dict__
+        return None if module is None else self.of(module.__dict__)
+
+    def of(self, held: "dict[str, Any]") -> Any:
+        """Return the same of attributes that are at hand."""
         if len(held) != self._size:
             self._look(held)
         try:

@@ -107,7 +107,7 @@ class Windows:
         """Note that it returned; return whether it was the outermost one."""
         if self._scopes[-1].kind == _STEP:
             self._scopes.pop()
-        return not any([scope.kind == _STEP for scope in self._scopes[1:]])
+        return _STEP not in [scope.kind for scope in self._scopes]
 
 
 def _by_grad_mode(*, grad: bool) -> str:
