@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from flopguard_hook.threads import Thread
 
 REPLAY_VARIABLE = "FLOPGUARD_REPLAY"
+PROFILER_VARIABLE = "FLOPGUARD_PROFILER"
 
 _is_compiling = torch.compiler.is_compiling
 
@@ -64,6 +65,10 @@ def attach(folder: str) -> Session:
         )
         session.before_facts.insert(0, tell_lost)
         hide_from_dynamo()
+        if os.environ.get(PROFILER_VARIABLE, "").lower() == "sample":
+            from flopguard_hook import profiling
+
+            profiling.attach(metering)
         guard.run(metering.enter_thread, metering.threads.current)
     except Exception as error:  # a torch that is unlike all known ones
         session.fail(error)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from flopguard_hook.describing import Describer
+    from flopguard_hook.profiling import Sampling
     from flopguard_hook.roots import Root
     from flopguard_hook.session import Charges, Session
     from flopguard_hook.windows import Windows
@@ -103,6 +104,7 @@ class Metering:
         roots: The root modules.
         glue: What lies between windows.
         purposes: FLOPs of calls without gradients, by what they are for.
+        sampling: Compares a few steps with torch's profiler; None if it does not.
     """
 
     def __init__(self, session: Session, describer: Describer, *, replay: bool) -> None:
@@ -113,6 +115,7 @@ class Metering:
         self.glue = Glue(session, self.replay)
         self.threads = Threads(lambda: Meter(session, self.operators))
         self.purposes: dict[str, int] = {}
+        self.sampling: Sampling | None = None
         self._keys = Keys(self.replay, self.roots)
         self._forks = 0
 
@@ -236,6 +239,8 @@ class Metering:
 
     def _start(self, thread: Thread, window: Window) -> bool:
         """Begin a window; return whether it is to be measured."""
+        if self.sampling is not None:
+            self.sampling.window_opened()
         window.before = thread.state
         thread.window = window
         figure = window.figure
@@ -305,6 +310,8 @@ class Metering:
             thread.trained = []
         self.session.finish_step(charges, outermost=outermost)
         if not inside:
+            if self.sampling is not None and outermost:
+                self.sampling.step_left()
             caller = sys._getframe(3)
             self.glue.enter(thread, site("step", caller, _CALLERS_OF_TORCH))
 

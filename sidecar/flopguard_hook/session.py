@@ -92,6 +92,14 @@ class Session:
             if category in {"forward", "backward"}
         )
 
+    def products(self) -> int:
+        """Return the FLOPs of all work that returned, but for the optimizer's."""
+        return sum(
+            flops
+            for (category, _), flops in zip(CELLS, self._done)
+            if category != "optimizer"
+        )
+
     def begin(self, charges: Charges) -> None:
         """Raise `begun` before the work is dispatched."""
         if not charges:
