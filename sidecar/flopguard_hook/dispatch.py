@@ -71,15 +71,13 @@ class Operators:
     Attributes:
         unknown: The operators without a formula that were met, by name.
         composite: Those that are made of others: in inference mode they arrive whole.
-        metered: How often something began to be measured, in any thread.
-        longest: The most operators that one measured stretch dispatched.
+        metered, dispatched: Stretches measured so far, and the operators in them.
     """
 
     def __init__(self, session: Session) -> None:
         self.unknown: dict[str, Unknown] = {}
         self.composite: set[Any] = set()
-        self.metered = 0
-        self.longest = 0
+        self.metered = self.dispatched = 0
         self._session = session
         self._kinds: dict[Any, _Kind] = {}
         self._numerics: dict[tuple[Any, bool], Numeric] = {}
@@ -176,7 +174,6 @@ class Meter(TorchDispatchMode):
         digest: Of the operators counted in this window, in order.
         selects: Whether rows were chosen by what tensors hold.
         muted: Above zero while a compiled graph runs, which counts for itself.
-        dispatched: Operators seen in this window.
     """
 
     supports_higher_order_operators = True
@@ -190,7 +187,6 @@ class Meter(TorchDispatchMode):
         self.selects = False
         self.digest = 0
         self.muted = 0
-        self.dispatched = 0
         self._tally: dict[int, int] = {}
         self._session = session
         self._operators = operators
@@ -213,7 +209,7 @@ class Meter(TorchDispatchMode):
         # A wrapper (DTensor, a quantized tensor) turns into operators on what it holds.
         if types and any(hasattr(kind, "__tensor_flatten__") for kind in types):
             return NotImplemented
-        self.dispatched += 1
+        self._operators.dispatched += 1
         kind = self._operators.kind(func)
         if func in self._operators.composite:
             with _views_noted():
@@ -284,7 +280,6 @@ class Meter(TorchDispatchMode):
         self.varies = False
         self.selects = False
         self.digest = 0
-        self.dispatched = 0
         self._operators.metered += 1
         self._tally = {}
         modes = _taken_off(down_to=None)
@@ -299,7 +294,6 @@ class Meter(TorchDispatchMode):
         if _stack_size():
             self.__exit__(None, None, None)
         _put_back(modes)
-        self._operators.longest = max(self._operators.longest, self.dispatched)
         return tuple(sorted(self._tally.items()))
 
     def add(self, charges: "tuple[tuple[int, int], ...]") -> None:

@@ -178,8 +178,10 @@ class Sampling:
     # A sample
 
     def _begin(self) -> None:
-        stretches = self._most_windows + 1  # and what lies between them
-        events = self._operators.longest * stretches * _EVENTS_OF_OPERATOR
+        stretches = 2 * (self._most_windows + 1)  # windows, and what lies between them
+        known = self._operators
+        operators = known.dispatched * stretches // max(1, known.metered)
+        events = operators * _EVENTS_OF_OPERATOR
         self._planned = min(_STEPS, _MOST_EVENTS // max(1, events))
         if not self._planned:
             self.give_up("a step has too many operators to list")
