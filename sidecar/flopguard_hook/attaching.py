@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Callable
 import torch
 from torch.optim import optimizer as torch_optimizers
 
-from flopguard_hook import compiled, dataset, saving
+from flopguard_hook import compiled, dataset, known, saving, underlay
 from flopguard_hook.compiling import hide_from_dynamo
 from flopguard_hook.describing import Describer
-from flopguard_hook.dispatch import function_modes, unseen
+from flopguard_hook.dispatch import Meter, function_modes, unseen
 from flopguard_hook.graphs import Graphs
+from flopguard_hook.imports import while_imported
 from flopguard_hook.metering import Metering
 from flopguard_hook.noting import note_facts
 from flopguard_hook.session import Session
@@ -46,7 +47,9 @@ def attach(folder: str) -> Session:
     try:
         session.note("torch", str(torch.__version__))
         replay = os.environ.get(REPLAY_VARIABLE, "").lower() not in {"off", "0"}
-        metering = Metering(session, Describer(session), replay=replay)
+        why = known.why_unknown(torch)
+        metering = Metering(session, Describer(session), replay=replay and not why)
+        metering.replay.why = why
         guard = _Guard(session, metering)
         _attach_modules(guard, metering)
         _attach_engine(guard, metering)
@@ -60,6 +63,8 @@ def attach(folder: str) -> Session:
         saving.attach(session)
         dataset.attach(session)
         graphs = Graphs(metering)
+        underlay.attach(Meter)
+        _attach_import(metering)
         tell_lost = compiled.attach(
             graphs.run, graphs.run_step, graphs.note_uncounted, graphs.note_optimizer
         )
@@ -210,6 +215,18 @@ def _attach_inference(guard: _Guard, metering: Metering) -> None:
 
     for name in ("__enter__", "__exit__"):
         wrap(torch.inference_mode, name, switching)
+
+
+def _attach_import(metering: Metering) -> None:
+    """Count nothing while torch._dynamo is imported: some multiply to set it up."""
+
+    def mute(_: Any) -> None:
+        metering.threads.current.meter.muted += 1
+
+    def unmute(_: Any) -> None:
+        metering.threads.current.meter.muted -= 1
+
+    while_imported("torch._dynamo", mute, unmute)
 
 
 def _attach_threads(guard: _Guard, metering: Metering) -> None:

@@ -220,6 +220,7 @@ class Replay:
         measured: Windows measured so far.
         replayed: Windows replayed so far.
         drifts: The first figures that turned out wrong.
+        why: Why every window is measured, if torch is to blame; else empty.
 
     Args:
         on: False to measure every window.
@@ -227,6 +228,7 @@ class Replay:
 
     def __init__(self, *, on: bool = True) -> None:
         self.on = on
+        self.why = ""
         self.measured = 0
         self.replayed = 0
         self.drifts: List[Drift] = []

@@ -27,6 +27,7 @@ def run(cache: Path, *arguments: str, program: Path = PROGRAM) -> Lines:
         **os.environ,
         "PYTHONPATH": f"{ROOT / 'sidecar'}:{ROOT / 'tests'}",
         "TORCHINDUCTOR_CACHE_DIR": str(cache),
+        "TORCHINDUCTOR_FX_GRAPH_CACHE": "1",  # the default since torch 2.5
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
@@ -167,11 +168,14 @@ def test_backends_that_are_not_inductor_are_left_to_dispatch(cold: Lines) -> Non
 
 
 @pytest.mark.parametrize("name", ["fixed", "dynamic", "recomputed", "no_grad"])
-def test_a_warm_cache_is_charged_the_same(name: str, cold: Lines, warm: Lines) -> None:
+def test_a_warm_cache_is_charged_the_same(
+    name: str, cold: Lines, bare: Lines, warm: Lines
+) -> None:
     """Nothing is compiled in the second process, but the figure is stored with it."""
     assert warm[name]["charged"] == cold[name]["charged"]
     assert warm[name]["uncounted"] == []
-    assert warm[name]["stored"] > 0
+    # Not every torch stores every graph: not with the hook where not without.
+    assert warm[name]["stored"] == bare[name]["stored"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,6 +193,9 @@ def test_what_was_stored_without_a_figure_is_left_to_dispatch(warm: Lines) -> No
     line = warm["alone"]
 
     assert line["stored"] > 0
+    if not line["uncounted"]:  # with torch 2.4 the graph is at hand all the same
+        assert line["charged"] == line["eager"]
+        return
     assert line["uncounted"] == ["inductor::graph"] * 2
     assert line["charged"] == {}
     assert line["dispatched"] == line["eager"]

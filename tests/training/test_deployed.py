@@ -221,6 +221,30 @@ def test_a_compiled_model_stays_compiled(deployed: Deployment, tmp_path: Path) -
     assert "flopguard" not in run.stderr
 
 
+@pytest.mark.parametrize("newest", [(99, 0), (2, 0)])
+def test_an_unknown_torch_is_measured_at_every_step(
+    newest: tuple[int, int], deployed: Deployment
+) -> None:
+    """Counted as exactly as a known one, and the facts say why it is slower."""
+    sizes = [32, 48, 16, 8]
+    words = ["--steps", "40", "--batch", "4", "--sizes", *map(str, sizes)]
+    start = (
+        "import runpy, sys; from flopguard_hook import known;"
+        f"known.NEWEST = {newest}; sys.argv[1:] = {words};"
+        f"runpy.run_path({str(TRAINER)!r}, run_name='__main__')"
+    )
+
+    run = deployed.run("-c", start)
+
+    assert_exact(run, mlp_step_flops(4, sizes), steps=40)
+    replay = run.facts[0]["replay"]
+    is_known = newest > (2, 0)
+    assert (replay["state"], replay["replayed"] > 0) == (
+        ("on", True) if is_known else ("off", False)
+    )
+    assert is_known or "known are 2.4 to 2.0" in replay["why"]
+
+
 def test_what_cannot_be_described_is_counted_all_the_same(
     deployed: Deployment,
 ) -> None:

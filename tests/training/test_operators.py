@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.needs import COUNTS_CPU_ATTENTION
+
 Counted = Callable[[Callable[[], object]], dict[str, int]]
 
 
@@ -174,6 +176,7 @@ def test_a_backward_costs_its_products(
                 ones(2, 6, 16),
             ),
             id="transformer layer",
+            marks=COUNTS_CPU_ATTENTION,
         ),
     ],
 )
