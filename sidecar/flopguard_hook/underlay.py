@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
 from flopguard_hook.imports import when_imported
 from flopguard_hook.wrapping import wrap
@@ -27,8 +27,8 @@ _KNOWS_HIGHER_ORDER = hasattr(TorchDispatchMode, "supports_higher_order_operator
 # Called as they are: a frame of torch's own would be shown to torch.compile.
 _size = torch._C._len_torch_dispatch_stack
 _at = torch._C._get_dispatch_stack_at
-_push = torch._C._push_on_torch_dispatch_stack
-_pop = torch._C._pop_torch_dispatch_stack
+_push = getattr(torch._C, "_push_on_torch_dispatch_stack", _push_mode)
+_pop = getattr(torch._C, "_pop_torch_dispatch_stack", _pop_mode)
 
 
 class Underlay(TorchDispatchMode):
@@ -55,7 +55,7 @@ def attach(counting: type) -> None:
     Args:
         counting: The class of the modes that count.
     """
-    if not _KNOWS_HIGHER_ORDER:
+    if not _KNOWS_HIGHER_ORDER and hasattr(torch, "_ops"):
         _allow_higher_order(counting)
     if not KNOWS_MODES:
         when_imported("torch._dynamo.eval_frame", _attach_frames)

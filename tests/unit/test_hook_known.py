@@ -39,9 +39,7 @@ def test_a_known_torch_may_be_replayed(version: str) -> None:
     ("version", "why"),
     [
         pytest.param("2.3.1", "torch is 2.3, known are 2.4 to ", id="older"),
-        pytest.param(
-            f"{NEWEST[0]}.{NEWEST[1] + 1}.0.dev1", "torch is ", id="newer"
-        ),
+        pytest.param(f"{NEWEST[0]}.{NEWEST[1] + 1}.0.dev1", "torch is ", id="newer"),
         pytest.param("3.0.0", "torch is 3.0, known are ", id="of another kind"),
         pytest.param("unknown", "torch does not say its version", id="no number"),
     ],
