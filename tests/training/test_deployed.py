@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from training.deployment import ROOT, Deployment, Run, total
+from training.needs import TRANSFORMERS_5
 from truth.closed_formula import (
     SMOLLM2,
     Llama,
@@ -86,6 +87,7 @@ def assert_exact(run: Run, step: dict[str, int], steps: int) -> None:
     assert (run.page.steps, run.page.closed, run.page.errors) == (steps, True, ())
 
 
+@TRANSFORMERS_5
 @METHODS
 def test_the_example_is_counted_exactly(
     method: str,
@@ -110,6 +112,7 @@ def test_the_example_is_counted_exactly(
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
+@TRANSFORMERS_5
 @METHODS
 def test_smollm2_is_counted_exactly(
     method: str, deployed: Deployment, tmp_path: Path, *, checkpointing: bool
@@ -128,6 +131,7 @@ def test_smollm2_is_counted_exactly(
     assert_exact(run, llama_step_flops(SMOLLM2, how), steps=2)
 
 
+@TRANSFORMERS_5
 def test_a_run_that_resumes_writes_a_second_page(
     tiny_model: Path, deployed: Deployment, tmp_path: Path
 ) -> None:
