@@ -13,16 +13,12 @@ from typing import Any, Union
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
-from flopguard_hook import (  # reading attaches itself
-    facts,
-    reading,  # noqa: F401
-    table,
-    underlay,
-)
+from flopguard_hook import facts, reading, table  # noqa: F401 # reading attaches itself
 from flopguard_hook.formulas import Formula, is_uncounted
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.numerics import Numeric, numeric
 from flopguard_hook.session import MASKED, Session, charge
+from flopguard_hook.underlay import KNOWS_MODES, Underlay, is_empty
 from flopguard_hook.windows import Windows
 
 _MOST_UNKNOWN = 32
@@ -201,12 +197,8 @@ class Meter(TorchDispatchMode):
         """Let torch.compile compile and run compiled code under this mode."""
         return True
 
-    if not underlay.KNOWS_MODES:
-
-        @classmethod
-        def is_infra_mode(cls) -> bool:
-            """Let torch.compile compile under this mode: torch 2.6 to 2.8."""
-            return True
+    if not KNOWS_MODES:
+        is_infra_mode = Underlay.is_infra_mode
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -361,9 +353,7 @@ def meter_on_stack() -> Meter | None:
 def is_plain() -> bool:
     """Say whether operators run as they are called: no mode, trace or transform."""
     return (
-        underlay.is_empty()
-        and torch._C._get_tracing_state() is None
-        and _transforms() is None
+        is_empty() and torch._C._get_tracing_state() is None and _transforms() is None
     )
 
 
