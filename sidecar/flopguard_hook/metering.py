@@ -352,9 +352,22 @@ def _enter_nested(module: Any, args: Any) -> Nested | Audit | None:
         return None
     if not meter.windows.in_engine:
         return audit(meter, module, args)
-    if not meter.windows.call_entered(grad=torch.is_grad_enabled()):
+    grad = torch.is_grad_enabled()
+    if not grad and _is_backward_graph():
+        return None
+    if not meter.windows.call_entered(grad=grad):
         return None
     return Nested(meter.windows, None)
+
+
+def _is_backward_graph() -> bool:
+    """Say whether compiled autograd runs: what it traced of a backward is a module.
+
+    Gradients are off in that module, and on in a forward that it runs again.
+    """
+    compiled = sys.modules.get("torch._dynamo.compiled_autograd")
+    enabled = getattr(compiled, "compiled_autograd_enabled", False)  # before torch 2.5
+    return bool(getattr(compiled, "in_compiled_autograd_region", enabled))
 
 
 def _excess(charges: Charges, begun: Charges) -> Charges:

@@ -336,6 +336,7 @@ def compilations() -> dict[str, Any]:
         "breaks": sum(counters["graph_break"].values()),
         "stored": counters["aot_autograd"]["autograd_cache_hit"]
         + counters["inductor"]["fxgraph_cache_hit"],
+        "missing": counters["inductor"]["fxgraph_cache_miss"],
     }
     counters.clear()
     return found

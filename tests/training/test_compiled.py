@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from training.deployment import ROOT
+from training.deployment import ROOT, Deployment
+from training.deployment import total as categories
 
 PROGRAM = Path(__file__).with_name("compiling.py")
 MATRICES = 2 * 5 * (8 * 16 + 16 * 8 + 8 * 4)  # of five rows
+
+BACKWARDS = Path(__file__).with_name("compiled_backwards.py")
 
 Lines = dict[str, dict[str, Any]]
 
@@ -188,14 +191,44 @@ def test_nothing_is_compiled_more_often_or_apart(
     assert bare["fixed"]["stored"] > 0
 
 
-def test_what_was_stored_without_a_figure_is_left_to_dispatch(warm: Lines) -> None:
-    """And named: a process without the hook has compiled it."""
-    line = warm["alone"]
+def test_what_was_stored_without_a_figure_is_traced_and_completed(
+    warm: Lines, cache: Path
+) -> None:
+    """By the first process with the hook: it finds both graphs, and compiles none.
 
-    assert line["stored"] > 0
-    if not line["uncounted"]:  # with torch 2.4 the graph is at hand all the same
+    The second has all from the cache, as if the hook had always been there.
+    """
+    first, second = warm["alone"], run(cache, "alone")["alone"]
+
+    assert first["stored"] == 2
+    assert (second["stored"], second["missing"]) == (warm["fixed"]["stored"], 0)
+    for line in (first, second):
+        assert line["uncounted"] == []
         assert line["charged"] == line["eager"]
-        return
-    assert line["uncounted"] == ["inductor::graph"] * 2
-    assert line["charged"] == {}
-    assert line["dispatched"] == line["eager"]
+        assert line["dispatched"] == {}
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.full)],
+)
+def test_a_compiled_backward_is_told_from_what_it_runs_again(
+    backend: str, tmp_path: Path
+) -> None:
+    """Compiled autograd makes a module of a backward: it is no forward run again."""
+    variables = {
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"),
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    }
+    found = []
+    for name in ("", backend):
+        folder = tmp_path / f"run-{name}"
+        folder.mkdir()
+        command = ("-W", "ignore", str(BACKWARDS), name)
+        done = Deployment(folder).run(*command, timeout=240, **variables)
+        assert (done.code, done.page.errors) == (0, ()), done.stderr
+        found.append(categories(done.page.done))
+
+    assert found[0] == found[1]
+    assert found[0]["forward"] == 4 * MATRICES
+    assert found[0]["recompute"] == 4 * 2 * 5 * 8 * 16
