@@ -43,9 +43,9 @@ class StoredGraphs:
 
     def attach(self, codecache: Any) -> None:
         """Wrap what finds an entry."""
-        cache = codecache.FxGraphCache
+        cache = getattr(codecache, "FxGraphCache", None)
         found_by = getattr(cache, "find_guarded_entry", None)
-        if found_by is None:  # before torch 2.6 every graph is traced
+        if found_by is None:  # before torch 2.6 each graph is traced
             return
 
         def finds(key: str, *args: Any, **kwargs: Any) -> Any:
