@@ -43,7 +43,7 @@ class StoredGraphs:
 
     def attach(self, codecache: Any) -> None:
         """Wrap what finds an entry."""
-        cache = getattr(codecache, "FxGraphCache", None)
+        cache: Any = getattr(codecache, "FxGraphCache", None)
         found_by = getattr(cache, "find_guarded_entry", None)
         if found_by is None:  # before torch 2.6 each graph is traced
             return
