@@ -115,9 +115,14 @@ def _attach_modules(guard: _Guard, metering: Metering) -> None:
     """
     original = torch.nn.Module.__call__
     session, threads = guard.session, metering.threads
+    # Older torch traces this where a layer's own `__call__` calls it, and would compile
+    # again when the thread's state changes.
+    is_traced = not underlay.KNOWS_MODES
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_traced and _is_compiling():
+            return original(self, *args, **kwargs)
         thread = threads.current
         if thread.state == INSIDE or not session.armed or _is_compiling():
             return original(self, *args, **kwargs)
