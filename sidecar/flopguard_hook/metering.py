@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _MOST_TRAINED = 16
 _CREATE_GRAPH_AT = 3  # of the engine's positional arguments
+_REFUSING = torch.__version__ < (2, 8)
 _CALLERS = 3
 _CALLERS_OF_TORCH = 5  # some of them are torch's
 
@@ -204,6 +205,9 @@ class Metering:
                 thread.take_pending()
         window = Window(figure, None, self._forks)
         window.token = thread.meter.windows.engine_entered(create_graph=create_graph)
+        if _refuses_modes():
+            window.figure, window.is_measured = None, False
+            self.operators.note_unknown("autograd::compiled").calls += 1
         if self._start(thread, window):
             thread.meter.start(live=not window.charges)
         return window
@@ -360,14 +364,22 @@ def _enter_nested(module: Any, args: Any) -> Nested | Audit | None:
     return Nested(meter.windows, None)
 
 
+def _refuses_modes() -> bool:
+    """Say whether compiled autograd is on that raises where a meter is on the stack."""
+    return _REFUSING and _of_compiled_autograd("compiled_autograd_enabled")
+
+
 def _is_backward_graph() -> bool:
     """Say whether compiled autograd runs: what it traced of a backward is a module.
 
     Gradients are off in that module, and on in a forward that it runs again.
     """
+    return _of_compiled_autograd("in_compiled_autograd_region")
+
+
+def _of_compiled_autograd(name: str) -> bool:
     compiled = sys.modules.get("torch._dynamo.compiled_autograd")
-    enabled = getattr(compiled, "compiled_autograd_enabled", False)  # before torch 2.5
-    return bool(getattr(compiled, "in_compiled_autograd_region", enabled))
+    return bool(getattr(compiled, name, False))
 
 
 def _excess(charges: Charges, begun: Charges) -> Charges:

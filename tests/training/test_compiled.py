@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from training.deployment import ROOT, Deployment
 from training.deployment import total as categories
@@ -215,7 +216,10 @@ def test_what_was_stored_without_a_figure_is_traced_and_completed(
 def test_a_compiled_backward_is_told_from_what_it_runs_again(
     backend: str, tmp_path: Path
 ) -> None:
-    """Compiled autograd makes a module of a backward: it is no forward run again."""
+    """Compiled autograd makes a module of a backward: it is no forward run again.
+
+    Before torch 2.8 it raises under any dispatch mode: it is named, not counted.
+    """
     variables = {
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -226,9 +230,15 @@ def test_a_compiled_backward_is_told_from_what_it_runs_again(
         folder.mkdir()
         command = ("-W", "ignore", str(BACKWARDS), name)
         done = Deployment(folder).run(*command, timeout=240, **variables)
-        assert (done.code, done.page.errors) == (0, ()), done.stderr
+        assert done.code == 0, done.stderr
         found.append(categories(done.page.done))
 
+    if torch.__version__ < (2, 8):
+        (unknown,) = done.facts[0]["unknown_operators"]
+        assert unknown == {"operator": "autograd::compiled", "calls": 4}
+        assert found[1] == {**found[0], "backward": 0, "recompute": 0}
+        return
+    assert done.page.errors == ()
     assert found[0] == found[1]
     assert found[0]["forward"] == 4 * MATRICES
     assert found[0]["recompute"] == 4 * 2 * 5 * 8 * 16
