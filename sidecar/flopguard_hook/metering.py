@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _MOST_TRAINED = 16
 _CREATE_GRAPH_AT = 3  # of the engine's positional arguments
-_REFUSING = torch.__version__ < (2, 8)
+_REFUSING = str(torch.__version__).startswith(("2.4.", "2.5.", "2.6.", "2.7."))
 _CALLERS = 3
 _CALLERS_OF_TORCH = 5  # some of them are torch's
 
