@@ -24,6 +24,7 @@ from flopguard_sidecar.termination import TerminationLog
 
 STALE_SECONDS = 30.0
 UID_HEADER = "X-Flopguard-Pod-Uid"  # the operator's check of whom it has reached
+DEVICES_HEADER = "X-Flopguard-Tensor-Active"  # source, devices, milliseconds
 _MOST_ERRORS = 999_999  # what the final record can say
 
 
@@ -195,7 +196,9 @@ class Sidecar:
 
     def _marks(self) -> Answer:
         uid = {UID_HEADER: self._settings.pod_uid}
-        return Answer(self._snapshot.marks_json, JSON, headers=uid)
+        active = self._sampler.active.header()
+        devices = {DEVICES_HEADER: active} if active else {}
+        return Answer(self._snapshot.marks_json, JSON, headers=uid | devices)
 
     def _state(self) -> State:
         snapshot = self._snapshot
