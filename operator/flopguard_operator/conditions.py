@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flopguard_operator.flops import display
+from flopguard_operator.hardware import Watched
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import WeightsSaved
 from flopguard_operator.marks import Mark
@@ -87,6 +88,7 @@ class Surroundings:
     marks: Mapping[str, Mark] = field(default_factory=dict)
     held_since: str = ""
     processes: tuple[Process, ...] = ()
+    watched: tuple[Watched, ...] = ()  # the devices of its pods
     rollback: WeightsSaved | None = None
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flopguard_operator import conditions as c
+from flopguard_operator import hardware
 from flopguard_operator.conditions import Condition
 from flopguard_operator.estimate.model import Bounds, Estimate
 from flopguard_operator.estimate.process import TRAINING
 from flopguard_operator.facts import Profile
 from flopguard_operator.flops import display
+from flopguard_operator.hardware import Watched
 from flopguard_operator.processes import Process
 
 ESTIMATES_DISAGREE = "EstimatesDisagree"
@@ -79,7 +81,9 @@ def _trained(estimate: Estimate) -> Bounds:
     return sum((estimate.flops.get(n, Bounds()) for n in TRAINING), Bounds())
 
 
-def rows(processes: tuple[Process, ...]) -> Iterator[dict[str, Any]]:
+def rows(
+    processes: tuple[Process, ...], watched: tuple[Watched, ...] = ()
+) -> Iterator[dict[str, Any]]:
     """Yield `status.estimates`: each source, its FLOPs, its ratio to the hook."""
     found = compare(processes)
     hook, formula = found.hook or found.rough_hook, found.formula.expected
@@ -87,7 +91,9 @@ def rows(processes: tuple[Process, ...]) -> Iterator[dict[str, Any]]:
         return
     steps = max(process.steps for process in processes)
     heard = f"{found.processes or len(processes)} process(es), {steps} steps"
-    yield _row("hook", hook, hook, f"training of {heard}, as last heard")
+    devices = hardware.row(watched, processes)
+    why_not = f"; {devices.note}" if devices.note and not devices.hook else ""
+    yield _row("hook", hook, hook, f"training of {heard}, as last heard{why_not}")
     if found.processes and formula:
         yield _row("formula", formula, found.hook, _bounds_note(found))
     elif found.rough:
@@ -98,6 +104,8 @@ def rows(processes: tuple[Process, ...]) -> Iterator[dict[str, Any]]:
     beside = sum(profile.hook_flops for profile in profiles)
     if beside:
         yield _row("profiler", flops, beside, _profiled_note(profiles))
+    if devices.hook:
+        yield _row("hardware", devices.flops, devices.hook, devices.note)
 
 
 def _row(source: str, flops: int, hook: int, note: str) -> dict[str, Any]:

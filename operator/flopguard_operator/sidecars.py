@@ -7,15 +7,15 @@ time, and anything but the agreed shape is no answer.
 import asyncio
 import ipaddress
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 import aiohttp
 from yarl import URL
 
-from flopguard_operator import bounded, processes
+from flopguard_operator import bounded, hardware, processes
 from flopguard_operator.marks import LARGEST_STEPS, MAX_DIGITS, Mark
 from flopguard_operator.naming import CATEGORIES, SIDECAR_PORT
 from flopguard_operator.observed import Pod, at, text
@@ -26,21 +26,33 @@ ANSWER_SECONDS = 2.0  # from the connection to the last byte
 ALL_SECONDS = 10.0  # for all pods together; who has not answered by then is silent
 PARALLEL = 32  # each answer is in memory whole
 UID_HEADER = "X-Flopguard-Pod-Uid"
+DEVICES_HEADER = "X-Flopguard-Tensor-Active"
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What a sidecar told: its pod's mark, and the processes behind it."""
+    """What a sidecar told: its pod's mark, the processes behind it, its devices."""
 
     mark: Mark
     processes: tuple[Process, ...]
+    by_format: Mapping[str, int] = field(default_factory=dict)  # of the mark's FLOPs
+    devices: hardware.Told | None = None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What one pod answered; `raw` is None where it did not."""
+
+    uid: str
+    raw: Any = None
+    devices: str = ""  # the header
 
 
 async def read(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Mark]:
     """Return the marks of the pods that answered, by pod UID; silence is left out."""
-    return await _ask(pods, port, parse)
+    return await _ask(pods, port, lambda one: parse(one.raw, one.uid))
 
 
 async def listen(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Heard]:
@@ -48,11 +60,11 @@ async def listen(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Hea
 
     The facts of processes are large: to be asked for now and then, not every cycle.
     """
-    return await _ask(pods, port, parse_whole)
+    return await _ask(pods, port, _heard)
 
 
 async def _ask(
-    pods: Iterable[Pod], port: int, parsed: Callable[[Any, str], _T | None]
+    pods: Iterable[Pod], port: int, parsed: Callable[[_Answer], _T | None]
 ) -> dict[str, _T]:
     """Return what the pods answered, by pod UID.
 
@@ -75,9 +87,9 @@ async def _ask(
 
 
 def _parsed(
-    answers: Iterable[tuple[str, Any]], parsed: Callable[[Any, str], _T | None]
+    answers: Iterable[_Answer], parsed: Callable[[_Answer], _T | None]
 ) -> dict[str, _T]:
-    found = {uid: parsed(raw, uid) for uid, raw in answers}
+    found = {one.uid: parsed(one) for one in answers}
     return {uid: each for uid, each in found.items() if each is not None}
 
 
@@ -85,9 +97,7 @@ def _speaks(pod: Pod) -> bool:
     return pod.injected and not (pod.ended or pod.over or pod.gone)
 
 
-async def _within(
-    seconds: float, tasks: list[asyncio.Task[tuple[str, Any]]]
-) -> list[tuple[str, Any]]:
+async def _within(seconds: float, tasks: list[asyncio.Task[_Answer]]) -> list[_Answer]:
     """Return the results of the tasks that end in time; cancel the others."""
     try:
         if tasks:
@@ -101,9 +111,9 @@ async def _within(
 
 async def _read(
     session: aiohttp.ClientSession, gate: asyncio.Semaphore, pod: Pod, port: int
-) -> tuple[str, Any]:
+) -> _Answer:
     """Return the pod's UID with the JSON that it answered, None where it did not."""
-    nothing = (pod.uid, None)
+    nothing = _Answer(pod.uid)
     async with gate:
         try:
             host = str(ipaddress.ip_address(pod.ip))  # never a name to look up
@@ -113,15 +123,30 @@ async def _read(
                     return nothing
                 if answer.headers.getall(UID_HEADER, []) != [pod.uid]:
                     return nothing  # the address belongs to another pod by now
-                return pod.uid, await bounded.read_json(answer, MAX_ANSWER_BYTES)
+                raw = await bounded.read_json(answer, MAX_ANSWER_BYTES)
+                devices = answer.headers.get(DEVICES_HEADER, "")
+                return _Answer(pod.uid, raw, devices)
         except (aiohttp.ClientError, OSError, ValueError):
             return nothing
+
+
+def _heard(one: _Answer) -> Heard | None:
+    heard = parse_whole(one.raw, one.uid)
+    if heard is None:
+        return None
+    return replace(heard, devices=hardware.told(one.devices))
 
 
 def parse_whole(raw: Any, stream: str) -> Heard | None:
     """Return the stream's mark and its processes; None if the JSON is not a mark."""
     mark = parse(raw, stream)
-    return None if mark is None else Heard(mark, processes.read(raw, stream))
+    if mark is None:
+        return None
+    told = {
+        name: _count(text(raw, "by_format", name)) for name in hardware.TENSOR_FORMATS
+    }
+    by_format = {name: flops for name, flops in told.items() if flops is not None}
+    return Heard(mark, processes.read(raw, stream), by_format)
 
 
 def parse(raw: Any, stream: str) -> Mark | None:
