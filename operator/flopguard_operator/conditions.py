@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flopguard_operator.flops import display
+from flopguard_operator.hardware import Watched
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.coverage import Spans
 from flopguard_operator.ledger.entries import WeightsSaved
@@ -91,6 +92,7 @@ class Surroundings:
     marks: Mapping[str, Mark] = field(default_factory=dict)
     held_since: str = ""
     processes: tuple[Process, ...] = ()
+    watched: tuple[Watched, ...] = ()  # the devices of its pods
     rollback: WeightsSaved | None = None
     spans: Spans = field(default_factory=dict)  # of its streams
 

@@ -114,6 +114,8 @@ class Profile:
     steps: int
     flops: int
     hook_flops: int
+    by_element: int = 0  # of `flops`: additions and products that no hook counts
+    unpriced: tuple[str, ...] = ()  # operators that it knows no cost of
 
 
 @dataclass(frozen=True)
@@ -347,7 +349,14 @@ def _profile(raw: object) -> Profile | None:
     found = [flops(at(raw, key)) for key in ("flops", "hook_flops")]
     if None in found or not found[1]:
         return None
-    return Profile(number(at(raw, "steps"), 0), found[0] or 0, found[1])
+    whole = found[0] or 0
+    return Profile(
+        steps=number(at(raw, "steps"), 0),
+        flops=whole,
+        hook_flops=found[1],
+        by_element=min(flops(at(raw, "by_element")) or 0, whole),
+        unpriced=_names(at(raw, "unpriced")),
+    )
 
 
 def _purposes(raw: object) -> dict[str, int]:

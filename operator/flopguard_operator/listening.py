@@ -8,7 +8,10 @@ limit: then the last saved weights matter.
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from flopguard_operator import hardware
+from flopguard_operator.hardware import Watched
 from flopguard_operator.observed import Pod
 from flopguard_operator.processes import Process
 from flopguard_operator.sidecars import Heard
@@ -22,6 +25,7 @@ class Listener:
     """The processes of each stream, as last heard."""
 
     processes: dict[str, tuple[Process, ...]] = field(default_factory=dict)
+    watched: dict[str, Watched] = field(default_factory=dict)
     _asked: dict[str, float] = field(default_factory=dict)  # by pod UID
 
     def due(
@@ -47,13 +51,27 @@ class Listener:
         """Remember what the pods told."""
         for uid, told in heard.items():
             self.processes[uid] = told.processes
+            if told.devices is not None:
+                before = self.watched.get(uid)
+                self.watched[uid] = hardware.follow(
+                    before, uid, told.devices, told.by_format
+                )
 
     def keep(self, streams: Collection[str]) -> None:
         """Forget all streams but these."""
-        for memory in (self.processes, self._asked):
+        memories: tuple[dict[str, Any], ...] = (
+            self.processes,
+            self.watched,
+            self._asked,
+        )
+        for memory in memories:
             for uid in memory.keys() - set(streams):
                 del memory[uid]
 
     def of(self, streams: Iterable[str]) -> tuple[Process, ...]:
         """Return the processes of these streams, as last heard."""
         return tuple(p for uid in streams for p in self.processes.get(uid, ()))
+
+    def watched_of(self, streams: Iterable[str]) -> tuple[Watched, ...]:
+        """Return the devices of these streams, as last heard."""
+        return tuple(self.watched[uid] for uid in streams if uid in self.watched)

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flopguard_operator import conditions as c
+from flopguard_operator import hardware
 from flopguard_operator.conditions import Condition
 from flopguard_operator.estimate.model import Bounds, Estimate
 from flopguard_operator.estimate.process import TRAINING
+from flopguard_operator.facts import Profile
 from flopguard_operator.flops import display
+from flopguard_operator.hardware import Watched
 from flopguard_operator.processes import Process
 
 ESTIMATES_DISAGREE = "EstimatesDisagree"
@@ -78,7 +81,9 @@ def _trained(estimate: Estimate) -> Bounds:
     return sum((estimate.flops.get(n, Bounds()) for n in TRAINING), Bounds())
 
 
-def rows(processes: tuple[Process, ...]) -> Iterator[dict[str, Any]]:
+def rows(
+    processes: tuple[Process, ...], watched: tuple[Watched, ...] = ()
+) -> Iterator[dict[str, Any]]:
     """Yield `status.estimates`: each source, its FLOPs, its ratio to the hook."""
     found = compare(processes)
     hook, formula = found.hook or found.rough_hook, found.formula.expected
@@ -86,19 +91,21 @@ def rows(processes: tuple[Process, ...]) -> Iterator[dict[str, Any]]:
         return
     steps = max(process.steps for process in processes)
     heard = f"{found.processes or len(processes)} process(es), {steps} steps"
-    yield _row("hook", hook, hook, f"training of {heard}, as last heard")
+    devices = hardware.row(watched, processes)
+    why_not = f"; {devices.note}" if devices.note and not devices.hook else ""
+    yield _row("hook", hook, hook, f"training of {heard}, as last heard{why_not}")
     if found.processes and formula:
         yield _row("formula", formula, found.hook, _bounds_note(found))
     elif found.rough:
         note = f"by the layers' shapes and the tokens alone: {found.why_not}"
         yield _row("formula", found.rough, found.rough_hook, note)
     profiles = [p.facts.profile for p in processes if p.facts and p.facts.profile]
-    flops = sum(profile.flops for profile in profiles)
+    flops = sum(profile.flops - profile.by_element for profile in profiles)
     beside = sum(profile.hook_flops for profile in profiles)
     if beside:
-        sampled = sum(profile.steps for profile in profiles)
-        note = f"{sampled} steps under torch.profiler, which knows fewer operators"
-        yield _row("profiler", flops, beside, note)
+        yield _row("profiler", flops, beside, _profiled_note(profiles))
+    if devices.hook:
+        yield _row("hardware", devices.flops, devices.hook, devices.note)
 
 
 def _row(source: str, flops: int, hook: int, note: str) -> dict[str, Any]:
@@ -110,6 +117,24 @@ def _row(source: str, flops: int, hook: int, note: str) -> dict[str, Any]:
         "ratioToHook": f"{part // 10_000}.{part % 10_000:04d}",
         "note": note[:_LONGEST_NOTE],
     }
+
+
+def _profiled_note(profiles: list[Profile]) -> str:
+    """Say what was sampled, and why the profiler's figure is another."""
+    steps = sum(profile.steps for profile in profiles)
+    by_element = sum(profile.by_element for profile in profiles)
+    unpriced = sorted({_short(name) for each in profiles for name in each.unpriced})
+    said = [f"{steps} steps under torch.profiler"]
+    if by_element:
+        said.append(f"without {display(by_element)} FLOPs of work by element")
+    if unpriced:
+        names = ", ".join(unpriced[:_SHOWN])
+        said.append(f"it knows no cost of {names}")
+    return "; ".join(said)
+
+
+def _short(operator: str) -> str:
+    return operator.removeprefix("aten::")
 
 
 def _bounds_note(found: Compared) -> str:

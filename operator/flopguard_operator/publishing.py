@@ -189,6 +189,7 @@ class Publisher:
             marks=marks,
             held_since=self.books.held.get(uid, ("", 0.0))[0],
             processes=processes,
+            watched=now.listener.watched_of(marks),
             rollback=rollback(account, processes, line),
             spans=self.books.spans.get(uid, {}),
         )

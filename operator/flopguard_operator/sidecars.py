@@ -8,15 +8,15 @@ import asyncio
 import ipaddress
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from flopguard_operator import bounded, processes
+from flopguard_operator import bounded, hardware, processes
 from flopguard_operator.marks import LARGEST_STEPS, MAX_DIGITS, Mark
 from flopguard_operator.naming import CATEGORIES, SIDECAR_PORT
 from flopguard_operator.observed import Pod, at, text
@@ -28,6 +28,7 @@ ALL_SECONDS = 10.0  # for all pods together; who has not answered by then is sil
 PARALLEL = 32  # each answer is in memory whole
 UID_HEADER = "X-Flopguard-Pod-Uid"
 AGE_HEADER = "X-Flopguard-Mark-Age-Ms"
+DEVICES_HEADER = "X-Flopguard-Tensor-Active"
 UNTOLD_AGE = (
     5_000  # milliseconds: of a sidecar that does not say when it read its pages
 )
@@ -36,12 +37,14 @@ LARGEST_AGE = 10**9
 
 @dataclass(frozen=True)
 class Heard:
-    """What a sidecar told: its pod's mark, and the processes behind it."""
+    """What a sidecar told: its pod's mark, the processes behind it, its devices."""
 
     mark: Mark
     processes: tuple[Process, ...] = ()
     asked: int = 0  # milliseconds of the operator's monotonic clock
     age: int = 0  # milliseconds since the pages were read, as the sidecar says
+    by_format: Mapping[str, int] = field(default_factory=dict)  # of the mark's FLOPs
+    devices: hardware.Told | None = None
 
     @property
     def proven(self) -> int:
@@ -57,6 +60,7 @@ class _Answer:
     raw: Any = None
     asked: int = 0
     age: int = UNTOLD_AGE
+    devices: str = ""  # the header
 
 
 async def read(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Heard]:
@@ -102,7 +106,10 @@ def _parsed(
     for one in answers:
         heard = parsed(one.raw, one.uid)
         if heard is not None:
-            found[one.uid] = replace(heard, asked=one.asked, age=one.age)
+            devices = hardware.told(one.devices)
+            found[one.uid] = replace(
+                heard, asked=one.asked, age=one.age, devices=devices
+            )
     return found
 
 
@@ -138,8 +145,9 @@ async def _read(
                 if answer.headers.getall(UID_HEADER, []) != [pod.uid]:
                     return nothing  # the address belongs to another pod by now
                 age = _age(answer.headers.get(AGE_HEADER, ""))
+                devices = answer.headers.get(DEVICES_HEADER, "")
                 raw = await bounded.read_json(answer, MAX_ANSWER_BYTES)
-                return _Answer(pod.uid, raw, asked, age)
+                return _Answer(pod.uid, raw, asked, age, devices)
         except (aiohttp.ClientError, OSError, ValueError):
             return nothing
 
@@ -160,7 +168,13 @@ def parse_mark(raw: Any, stream: str) -> Heard | None:
 def parse_whole(raw: Any, stream: str) -> Heard | None:
     """Return the stream's mark and its processes; None if the JSON is not a mark."""
     mark = parse(raw, stream)
-    return None if mark is None else Heard(mark, processes.read(raw, stream))
+    if mark is None:
+        return None
+    told = {
+        name: _count(text(raw, "by_format", name)) for name in hardware.TENSOR_FORMATS
+    }
+    by_format = {name: flops for name, flops in told.items() if flops is not None}
+    return Heard(mark, processes.read(raw, stream), by_format=by_format)
 
 
 def parse(raw: Any, stream: str) -> Mark | None:

@@ -46,7 +46,7 @@ def build(
             "byCategory": {k: str(v) for k, v in plan.totals.done.items()},
             **_per_step(account, around),
         },
-        "estimates": list(opinions.rows(around.processes)),
+        "estimates": list(opinions.rows(around.processes, around.watched)),
         "flopsPerSecond": str(around.flops_per_second),
         "percentOfBudget": None if budget is None else percent(upper, budget),
         "percentOfThreshold": percent(upper, view.governing.limit),

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Callable
 import torch
 from torch.optim import optimizer as torch_optimizers
 
-from flopguard_hook import compiled, dataset, saving
+from flopguard_hook import compiled, dataset, known, saving, underlay
 from flopguard_hook.compiling import hide_from_dynamo
 from flopguard_hook.describing import Describer
-from flopguard_hook.dispatch import unseen
+from flopguard_hook.dispatch import Meter, function_modes, unseen
 from flopguard_hook.graphs import Graphs
+from flopguard_hook.imports import while_imported
 from flopguard_hook.metering import Metering
 from flopguard_hook.noting import note_facts
 from flopguard_hook.session import Session
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from flopguard_hook.threads import Thread
 
 REPLAY_VARIABLE = "FLOPGUARD_REPLAY"
+PROFILER_VARIABLE = "FLOPGUARD_PROFILER"
 
 _is_compiling = torch.compiler.is_compiling
 
@@ -45,7 +47,9 @@ def attach(folder: str) -> Session:
     try:
         session.note("torch", str(torch.__version__))
         replay = os.environ.get(REPLAY_VARIABLE, "").lower() not in {"off", "0"}
-        metering = Metering(session, Describer(session), replay=replay)
+        why = known.why_unknown(torch)
+        metering = Metering(session, Describer(session), replay=replay and not why)
+        metering.replay.why = why
         guard = _Guard(session, metering)
         _attach_modules(guard, metering)
         _attach_engine(guard, metering)
@@ -59,8 +63,17 @@ def attach(folder: str) -> Session:
         saving.attach(session)
         dataset.attach(session)
         graphs = Graphs(metering)
-        compiled.attach(graphs.run, graphs.run_step, graphs.note_uncounted)
+        underlay.attach(Meter)
+        _attach_import(metering)
+        tell_lost = compiled.attach(
+            graphs.run, graphs.run_step, graphs.note_uncounted, graphs.note_optimizer
+        )
+        session.before_facts.insert(0, tell_lost)
         hide_from_dynamo()
+        if os.environ.get(PROFILER_VARIABLE, "").lower() == "sample":
+            from flopguard_hook import profiling
+
+            profiling.attach(metering)
         guard.run(metering.enter_thread, metering.threads.current)
     except Exception as error:  # a torch that is unlike all known ones
         session.fail(error)
@@ -82,9 +95,10 @@ class _Guard:
         After a failure, or an interrupt, the thread is as if no window had been open.
         """
         try:
-            # What the hook reads of tensors is nothing to the user's function modes.
-            with unseen():
-                return function(thread, *args, **kwargs)
+            if function_modes():  # what the hook reads of tensors is nothing to them
+                with unseen():
+                    return function(thread, *args, **kwargs)
+            return function(thread, *args, **kwargs)
         except BaseException as error:
             self._metering.forget_interrupted(thread)
             if not isinstance(error, Exception):
@@ -101,9 +115,14 @@ def _attach_modules(guard: _Guard, metering: Metering) -> None:
     """
     original = torch.nn.Module.__call__
     session, threads = guard.session, metering.threads
+    # Older torch traces this where a layer's own `__call__` calls it, and would compile
+    # again when the thread's state changes.
+    is_traced = not underlay.KNOWS_MODES
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_traced and _is_compiling():
+            return original(self, *args, **kwargs)
         thread = threads.current
         if thread.state == INSIDE or not session.armed or _is_compiling():
             return original(self, *args, **kwargs)
@@ -201,6 +220,18 @@ def _attach_inference(guard: _Guard, metering: Metering) -> None:
 
     for name in ("__enter__", "__exit__"):
         wrap(torch.inference_mode, name, switching)
+
+
+def _attach_import(metering: Metering) -> None:
+    """Count nothing while torch._dynamo is imported: some multiply to set it up."""
+
+    def mute(_: Any) -> None:
+        metering.threads.current.meter.muted += 1
+
+    def unmute(_: Any) -> None:
+        metering.threads.current.meter.muted -= 1
+
+    while_imported("torch._dynamo", mute, unmute)
 
 
 def _attach_threads(guard: _Guard, metering: Metering) -> None:

@@ -2,8 +2,9 @@
 
 Compiled code runs kernels that no operator stands for, so its cost is counted once,
 from the graph, and stored with the artefact: as an attribute of plain tuples, which a
-process without the hook loads and ignores. Neither the graph nor the key of a cache is
-touched. torch's compiler is never imported here: the hook waits for the program to.
+process without the hook loads and ignores; what such a process stored is completed
+(`storedgraphs.py`). Neither the graph nor the key of a cache is touched. torch's
+compiler is never imported here: the hook waits for the program to.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from flopguard_hook.compiledsteps import Charged, Costs, Steps
 from flopguard_hook.graphcost import GraphCost, GraphFigure, schema
 from flopguard_hook.imports import when_imported
 from flopguard_hook.interrupts import raise_users
+from flopguard_hook.storedgraphs import FIGURE, StoredGraphs
 from flopguard_hook.wrapping import wrap
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-_FIGURE = "_flopguard_figure"
 UNKNOWN_GRAPH = "inductor::graph"
 
 
@@ -31,7 +32,8 @@ def attach(
     charged: Charged,
     stepped: Charged | None = None,
     uncounted: Callable[[str], None] | None = None,
-) -> None:
+    optimized: Callable[[Any, bool], None] | None = None,
+) -> Callable[[], None]:
     """Charge every call of a graph compiled by inductor, from when it is imported on.
 
     Args:
@@ -42,12 +44,21 @@ def attach(
         uncounted: Told an operator whose cost is not known, once per graph, or
             UNKNOWN_GRAPH for a graph whose cost is not: that one is not charged, what
             it dispatches can be.
+        optimized: Told each optimizer whose step is compiled, and whether there is a
+            formula for its class. By default `uncounted` is told of those without.
+
+    Returns:
+        Tells `uncounted` of optimizers whose compiled steps turned out not to be
+        charged: to be called before that is reported.
     """
-    graphs = _Graphs(charged, uncounted or _ignore)
+    stored = StoredGraphs()
+    when_imported("torch._inductor.codecache", stored.attach)
+    graphs = _Graphs(charged, uncounted or _ignore, stored)
     when_imported("torch._inductor.compile_fx", graphs.attach)
-    steps = Steps(stepped or charged, uncounted or _ignore)
+    steps = Steps(stepped or charged, uncounted or _ignore, optimized)
     when_imported("torch._dynamo.variables.optimizer", steps.attach_optimizers)
     when_imported("torch._dynamo.output_graph", steps.attach_graphs)
+    return steps.tell_lost
 
 
 def _ignore(_name: str) -> None:
@@ -106,8 +117,11 @@ class _Counter:
 class _Graphs:
     """Keeps a counter in every artefact of inductor and charges its calls."""
 
-    def __init__(self, charged: Charged, uncounted: Callable[[str], None]) -> None:
+    def __init__(
+        self, charged: Charged, uncounted: Callable[[str], None], stored: StoredGraphs
+    ) -> None:
         self._charged = charged
+        self._stored = stored
         self._uncounted = uncounted
         self._artefact: type = type(None)
 
@@ -137,7 +151,8 @@ class _Graphs:
             # Compiling changes the graph, so it is read before.
             options = next((arg for arg in args if isinstance(arg, dict)), kwargs)
             stored = self._read(gm, options)
-            artefact = original(gm, *args, **kwargs)
+            with self._stored.reading(stored):
+                artefact = original(gm, *args, **kwargs)
             if isinstance(artefact, self._artefact):
                 self._keep(artefact, stored, options)
             return artefact
@@ -173,14 +188,14 @@ class _Graphs:
     ) -> None:
         """Give an artefact its counter, unless it has one."""
         try:
-            found = artefact.__dict__.get(_FIGURE)
+            found = artefact.__dict__.get(FIGURE)
             if isinstance(found, _Counter):
                 return
             grad = torch.is_grad_enabled() or not options.get("is_inference")
             for figure in (stored, found):
                 if figure and figure[0] == schema():
                     counter = _Counter(figure, self._uncounted, grad=grad)
-                    setattr(artefact, _FIGURE, counter)
+                    setattr(artefact, FIGURE, counter)
                     return
         except Exception as error:
             raise_users(error)
@@ -208,11 +223,11 @@ class _Graphs:
     def _costs_of(self, artefact: Any, inputs: Any) -> Costs | None:
         """Return a call's costs; None where it is free or its cost is not known."""
         try:
-            counter = artefact.__dict__.get(_FIGURE)
+            counter = artefact.__dict__.get(FIGURE)
             if type(counter) is _Counter:
                 return None if counter.figure.is_free else counter.costs_at(inputs)
             if counter != ():
-                setattr(artefact, _FIGURE, ())  # told once
+                setattr(artefact, FIGURE, ())  # told once
                 self._uncounted(UNKNOWN_GRAPH)
         except Exception as error:
             raise_users(error)

@@ -31,15 +31,18 @@ _ENTRIES: Any = (
 )
 
 
-def hide_from_dynamo() -> None:
+def hide_from_dynamo(*entries: Any) -> None:
     """Mark every function of the hook as not to be compiled when it runs.
 
     What an operator calls from within the meter is not compiled either.
+
+    Args:
+        entries: More functions to be treated like the meter's.
     """
     dynamo: Any = torch._C._dynamo.eval_frame
     if not hasattr(dynamo, "set_code_exec_strategy"):  # before torch 2.7
         skip = getattr(dynamo, "skip_code", lambda _: None)
-        for code in _codes_of_package():
+        for code in (*_codes_of_package(), *(entry.__code__ for entry in entries)):
             skip(code)
         return
     action, strategy = dynamo._FrameAction, dynamo._FrameExecStrategy
@@ -47,7 +50,7 @@ def hide_from_dynamo() -> None:
     for code in _codes_of_package():
         dynamo.set_code_exec_strategy(code, frame_only)
     all_within = strategy(action.SKIP, action.SKIP)
-    for function in _ENTRIES:
+    for function in (*_ENTRIES, *entries):
         dynamo.set_code_exec_strategy(function.__code__, all_within)
 
 

@@ -131,10 +131,17 @@ def fused_in_place(args: Arguments, _: Options) -> int:
     "onednn::qconv3d_pointwise",
 )
 def quantized(args: Arguments, _: Options) -> int:
-    """Charge (input, scale, zero, weight, 2 more, [sum,] bias, stride, ...)."""
-    first = 7 if isinstance(args[7], (list, tuple)) else 8
+    """Charge (input, scale, zero, weight, 2 more, [sum,] bias, stride, ...).
+
+    With torch 2.4 a sum and two more come before the weight.
+    """
+    first, weight = next(
+        (stride, weight)
+        for stride, weight in ((7, 3), (8, 3), (10, 6))
+        if isinstance(args[stride], (list, tuple))
+    )
     stride, padding, dilation = args[first : first + 3]
-    return _straight(args[0], args[3], stride, padding, dilation)
+    return _straight(args[0], args[weight], stride, padding, dilation)
 
 
 @formula("aten::conv_tbc")

@@ -18,6 +18,7 @@ from flopguard_hook.formulas import Formula, is_uncounted
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.numerics import Numeric, numeric
 from flopguard_hook.session import MASKED, Session, charge
+from flopguard_hook.underlay import KNOWS_MODES, Underlay, is_empty
 from flopguard_hook.windows import Windows
 
 _MOST_UNKNOWN = 32
@@ -39,8 +40,8 @@ _BACKENDS = (
 )
 
 _transforms = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: None)
-_function_modes = getattr(torch._C, "_len_torch_function_stack", lambda: 0)
-_no_function_mode = contextlib.nullcontext()
+function_modes = getattr(torch._C, "_len_torch_function_stack", lambda: 0)
+_nothing = contextlib.nullcontext()
 _stack_size = torch._C._len_torch_dispatch_stack
 _stack_at = torch._C._get_dispatch_stack_at
 
@@ -70,10 +71,14 @@ class Operators:
 
     Attributes:
         unknown: The operators without a formula that were met, by name.
+        composite: Those that are made of others: in inference mode they arrive whole.
+        metered, dispatched: Stretches measured so far, and the operators in them.
     """
 
     def __init__(self, session: Session) -> None:
         self.unknown: dict[str, Unknown] = {}
+        self.composite: set[Any] = set()
+        self.metered = self.dispatched = 0
         self._session = session
         self._kinds: dict[Any, _Kind] = {}
         self._numerics: dict[tuple[Any, bool], Numeric] = {}
@@ -87,10 +92,11 @@ class Operators:
         try:
             name = _name(func)
             formula = table.find(name)
+            if getattr(func, "_schema", None) and _is_composite(func.name()):
+                self.composite.add(func)
             if formula is not None:
                 kind = formula
-            elif getattr(func, "_schema", None) and _is_composite(func.name()):
-                # In inference mode these arrive whole.
+            elif func in self.composite:
                 kind = _COMPOSITE
             elif name in _CHOOSING:
                 kind = _SELECTS
@@ -191,6 +197,9 @@ class Meter(TorchDispatchMode):
         """Let torch.compile compile and run compiled code under this mode."""
         return True
 
+    if not KNOWS_MODES:
+        is_infra_mode = Underlay.is_infra_mode
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         """Keep torch from wrapping the mode: that would import torch._dynamo, 2 s."""
@@ -204,7 +213,14 @@ class Meter(TorchDispatchMode):
         # A wrapper (DTensor, a quantized tensor) turns into operators on what it holds.
         if types and any(hasattr(kind, "__tensor_flatten__") for kind in types):
             return NotImplemented
+        self._operators.dispatched += 1
         kind = self._operators.kind(func)
+        if func in self._operators.composite:
+            with _views_noted():
+                return self._run(func, kind, args, kwargs)
+        return self._run(func, kind, args, kwargs)
+
+    def _run(self, func: Any, kind: _Kind, args: Any, kwargs: Any) -> Any:
         if kind is _PASS or self.muted or not self._session.armed:
             return func(*args, **kwargs)
         if kind is _SELECTS:
@@ -268,6 +284,7 @@ class Meter(TorchDispatchMode):
         self.varies = False
         self.selects = False
         self.digest = 0
+        self._operators.metered += 1
         self._tally = {}
         modes = _taken_off(down_to=None)
         try:
@@ -310,7 +327,18 @@ def _put_back(modes: list[Any]) -> None:
 
 def unseen() -> Any:
     """Return a context in which no function mode of the user's sees a read."""
-    return torch._C.DisableTorchFunction() if _function_modes() else _no_function_mode
+    return torch._C.DisableTorchFunction() if function_modes() else _nothing
+
+
+def _views_noted() -> Any:
+    """Return a context in which a view of a weight knows of what, as without a mode.
+
+    A product with one chooses another kernel, and rounds otherwise, if it does not.
+    """
+    if not torch.is_inference_mode_enabled():
+        return _nothing
+    key = torch._C.DispatchKey.ADInplaceOrView
+    return torch._C._SetExcludeDispatchKeyGuard(key, False)  # noqa: FBT003 # no names
 
 
 def meter_on_stack() -> Meter | None:
@@ -325,9 +353,7 @@ def meter_on_stack() -> Meter | None:
 def is_plain() -> bool:
     """Say whether operators run as they are called: no mode, trace or transform."""
     return (
-        not _stack_size()
-        and torch._C._get_tracing_state() is None
-        and _transforms() is None
+        is_empty() and torch._C._get_tracing_state() is None and _transforms() is None
     )
 
 

@@ -9,6 +9,7 @@ from flopguard_hook.glue import is_forward
 from flopguard_hook.metering import engine_is_running
 from flopguard_hook.page import cell
 from flopguard_hook.session import MASKED
+from flopguard_hook.steps import note_optimizer
 from flopguard_hook.threads import INSIDE
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ class Graphs:
         out = run()
         session.finish_step(charges, outermost=True)
         return out
+
+    def note_optimizer(self, optimizer: Any, known: bool) -> None:  # noqa: FBT001 # as told
+        """Note an optimizer whose step was compiled."""
+        note_optimizer(self._metering.session, optimizer, known=known)
 
     def note_uncounted(self, name: str) -> None:
         """Note an operator within a graph that cannot be counted."""

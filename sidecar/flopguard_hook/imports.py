@@ -37,6 +37,22 @@ def when_imported(name: str, callback: "Callback") -> None:
         _call(callback, module)
 
 
+def while_imported(name: str, enter: "Callback", leave: "Callback") -> None:
+    """Call back with a module before its code runs, and after: also if that raised.
+
+    Nothing happens for a module that is loaded already. What the callbacks raise ends
+    here.
+
+    Args:
+        name: The module's full name.
+        enter: Called before.
+        leave: Called after.
+    """
+    finder = _installed()
+    finder.watched.setdefault(name, [])
+    finder.around[name] = (enter, leave)
+
+
 class Finder:
     """Finds watched modules as everybody else does, and says when they are loaded.
 
@@ -44,16 +60,18 @@ class Finder:
 
     Attributes:
         watched: The callbacks by the name of the module.
+        around: What is called before and after its code, likewise.
         loading: What was half loaded when it was asked for.
     """
 
     def __init__(self) -> None:
         self.watched: "dict[str, list[Callback]]" = {}
+        self.around: "dict[str, tuple[Callback, Callback]]" = {}
         self.loading: "list[tuple[ModuleType, Callback]]" = []
         self._searching: "set[tuple[int, str]]" = set()
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        """Find a watched module with the other finders; leave the rest to them."""
+        """Find a watched module with the finders after it; leave the rest to them."""
         if self.loading:
             self._call_loaded()
         search = (get_ident(), name)
@@ -70,9 +88,14 @@ class Finder:
         return spec
 
     def _found(self, name: str, path: "Any", target: "Any") -> "Any":
-        for finder in list(sys.meta_path):
+        finders = list(sys.meta_path)
+        for index, finder in enumerate(finders):
+            if finder is self:  # those before it were asked, and each is asked once
+                finders = finders[index + 1 :]
+                break
+        for finder in finders:
             find = getattr(finder, "find_spec", None)
-            spec = None if finder is self or find is None else find(name, path, target)
+            spec = None if find is None else find(name, path, target)
             if spec is not None:
                 return spec
         return None
@@ -92,7 +115,7 @@ class Finder:
             def exec_module(module: "ModuleType") -> None:
                 if loader.__dict__.get("exec_module") is exec_module:
                     del loader.exec_module
-                run(module)
+                self._run(run, module, name)
                 if module.__name__ == name:  # a loader of an archive serves many
                     self._loaded(name, module)
 
@@ -100,6 +123,17 @@ class Finder:
             loader.exec_module = exec_module
         except Exception as error:
             _say(error)
+
+    def _run(self, run: "Any", module: "ModuleType", name: str) -> None:
+        if name not in self.around:
+            run(module)
+            return
+        enter, leave = self.around[name]
+        _call(enter, module)
+        try:
+            run(module)
+        finally:
+            _call(leave, module)
 
     def _loaded(self, name: str, module: "ModuleType") -> None:
         for callback in list(self.watched.get(name, ())):

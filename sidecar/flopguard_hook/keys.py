@@ -66,8 +66,8 @@ class Keys:
         """
         signature = Signature()
         try:
-            state = self._roots.state(root, module)
-            now = state.now(grad=grad)
+            state, held = self._roots.state(root, module)
+            now = state.now(held, grad=grad)
             signature.add(arguments[0])
             signature.add(arguments[1])
         except UnsignableError:

@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from flopguard_hook.describing import Describer
+    from flopguard_hook.profiling import Sampling
     from flopguard_hook.roots import Root
     from flopguard_hook.session import Charges, Session
     from flopguard_hook.windows import Windows
 
 _MOST_TRAINED = 16
 _CREATE_GRAPH_AT = 3  # of the engine's positional arguments
+_REFUSING = str(torch.__version__).startswith(("2.4.", "2.5.", "2.6.", "2.7."))
 _CALLERS = 3
 _CALLERS_OF_TORCH = 5  # some of them are torch's
 
@@ -103,6 +105,7 @@ class Metering:
         roots: The root modules.
         glue: What lies between windows.
         purposes: FLOPs of calls without gradients, by what they are for.
+        sampling: Compares a few steps with torch's profiler; None if it does not.
     """
 
     def __init__(self, session: Session, describer: Describer, *, replay: bool) -> None:
@@ -113,6 +116,7 @@ class Metering:
         self.glue = Glue(session, self.replay)
         self.threads = Threads(lambda: Meter(session, self.operators))
         self.purposes: dict[str, int] = {}
+        self.sampling: Sampling | None = None
         self._keys = Keys(self.replay, self.roots)
         self._forks = 0
 
@@ -201,6 +205,9 @@ class Metering:
                 thread.take_pending()
         window = Window(figure, None, self._forks)
         window.token = thread.meter.windows.engine_entered(create_graph=create_graph)
+        if _refuses_modes():
+            window.figure, window.is_measured = None, False
+            self.operators.note_unknown("autograd::compiled").calls += 1
         if self._start(thread, window):
             thread.meter.start(live=not window.charges)
         return window
@@ -236,6 +243,8 @@ class Metering:
 
     def _start(self, thread: Thread, window: Window) -> bool:
         """Begin a window; return whether it is to be measured."""
+        if self.sampling is not None:
+            self.sampling.window_opened()
         window.before = thread.state
         thread.window = window
         figure = window.figure
@@ -305,6 +314,8 @@ class Metering:
             thread.trained = []
         self.session.finish_step(charges, outermost=outermost)
         if not inside:
+            if self.sampling is not None and outermost:
+                self.sampling.step_left()
             caller = sys._getframe(3)
             self.glue.enter(thread, site("step", caller, _CALLERS_OF_TORCH))
 
@@ -345,9 +356,30 @@ def _enter_nested(module: Any, args: Any) -> Nested | Audit | None:
         return None
     if not meter.windows.in_engine:
         return audit(meter, module, args)
-    if not meter.windows.call_entered(grad=torch.is_grad_enabled()):
+    grad = torch.is_grad_enabled()
+    if not grad and _is_backward_graph():
+        return None
+    if not meter.windows.call_entered(grad=grad):
         return None
     return Nested(meter.windows, None)
+
+
+def _refuses_modes() -> bool:
+    """Say whether compiled autograd is on that raises where a meter is on the stack."""
+    return _REFUSING and _of_compiled_autograd("compiled_autograd_enabled")
+
+
+def _is_backward_graph() -> bool:
+    """Say whether compiled autograd runs: what it traced of a backward is a module.
+
+    Gradients are off in that module, and on in a forward that it runs again.
+    """
+    return _of_compiled_autograd("in_compiled_autograd_region")
+
+
+def _of_compiled_autograd(name: str) -> bool:
+    compiled = sys.modules.get("torch._dynamo.compiled_autograd")
+    return bool(getattr(compiled, name, False))
 
 
 def _excess(charges: Charges, begun: Charges) -> Charges:

@@ -40,6 +40,8 @@ def _replay(metering: Metering) -> dict[str, Any]:
         "replayed": replay.replayed,
         "unwatched_seconds": round(metering.glue.sites.unwatched, 3),
     }
+    if replay.why:
+        off.insert(0, replay.why)
     if off:
         found["why"] = "; ".join(off[:_MOST_REASONS])
     if replay.drifts:

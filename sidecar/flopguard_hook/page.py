@@ -41,8 +41,6 @@ PAGE_BYTES = 2 * SLOT_BYTES
 
 _MAGIC = b"FLOPGRD\x01"
 _HEADER = struct.Struct("<8sQ16sQQ")
-_GENERATION, _GENERATION_AT = struct.Struct("<Q"), 8
-_STEPS, _STEPS_AT = struct.Struct("<QQ"), 32  # and the flags
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _COUNTER = struct.Struct("<QQ")  # low half, high half
 _COUNTER_BYTES = _COUNTER.size
@@ -118,18 +116,25 @@ class Slot:
             raise PageError(msg)
         self._bytes = bytearray(SLOT_BYTES)
         self._covered = memoryview(self._bytes)[:_CRC_AT]
-        _HEADER.pack_into(self._bytes, 0, _MAGIC, 0, bytes.fromhex(nonce), 0, 0)
+        self._nonce = bytes.fromhex(nonce)
 
-    def put(self, index: int, done: int, begun: int) -> None:
-        """Set one cell's counters.
+    def put_done(self, index: int, flops: int) -> None:
+        """Set what is done in one cell.
 
         Raises:
-            struct.error: A value does not fit into 128 bits.
+            struct.error: It does not fit into 128 bits.
         """
         at = _DONE_AT + index * _COUNTER_BYTES
-        _COUNTER.pack_into(self._bytes, at, done & _LOW_HALF, done >> 64)
-        at += _SECTION_BYTES
-        _COUNTER.pack_into(self._bytes, at, begun & _LOW_HALF, begun >> 64)
+        _COUNTER.pack_into(self._bytes, at, flops & _LOW_HALF, flops >> 64)
+
+    def put_begun(self, index: int, flops: int) -> None:
+        """Set what is begun in one cell.
+
+        Raises:
+            struct.error: It does not fit into 128 bits.
+        """
+        at = _BEGUN_AT + index * _COUNTER_BYTES
+        _COUNTER.pack_into(self._bytes, at, flops & _LOW_HALF, flops >> 64)
 
     def seal(self, generation: int, steps: int, flags: int) -> bytearray:
         """Return the slot as it is to be written; it is valid until the next change.
@@ -137,10 +142,10 @@ class Slot:
         Raises:
             struct.error: A value does not fit into 64 bits.
         """
-        _GENERATION.pack_into(self._bytes, _GENERATION_AT, generation)
-        _STEPS.pack_into(self._bytes, _STEPS_AT, steps, flags)
-        _CRC.pack_into(self._bytes, _CRC_AT, binascii.crc32(self._covered))
-        return self._bytes
+        slot = self._bytes
+        _HEADER.pack_into(slot, 0, _MAGIC, generation, self._nonce, steps, flags)
+        _CRC.pack_into(slot, _CRC_AT, binascii.crc32(self._covered))
+        return slot
 
 
 def flags_of(errors: "Iterable[str]", *, closed: bool) -> int:
@@ -166,9 +171,9 @@ def encode_slot(page: Page) -> bytes:
     slot = Slot(page.nonce)
     try:
         for category, numeric_format in _names_in(page.done, page.begun):
-            done = page.done.get(category, {}).get(numeric_format, 0)
-            begun = page.begun.get(category, {}).get(numeric_format, 0)
-            slot.put(cell(category, numeric_format), done, begun)
+            index = cell(category, numeric_format)
+            slot.put_done(index, page.done.get(category, {}).get(numeric_format, 0))
+            slot.put_begun(index, page.begun.get(category, {}).get(numeric_format, 0))
         flags = flags_of(page.errors, closed=page.closed)
         return bytes(slot.seal(page.generation, page.steps, flags))
     except (KeyError, ValueError, struct.error) as error:

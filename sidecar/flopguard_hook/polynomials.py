@@ -11,7 +11,9 @@ lie one eighth of the range beyond what was measured.
 import itertools
 import math
 from fractions import Fraction
-from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Set, Tuple
+
+from flopguard_hook.elimination import PRIME, Solved, every_row_follows, solve
 
 DIMENSION, LITERAL, CACHE = "d", "i", "c"
 
@@ -19,13 +21,11 @@ Sizes = Tuple[int, ...]
 Charges = Tuple[Tuple[int, int], ...]  # (cell, FLOPs), by cell
 Exponents = Tuple[int, ...]
 Term = Tuple[Tuple[int, int], ...]  # (index of a size, power)
-# Of each cell, the terms that it has and their coefficients.
-Solution = Tuple[Tuple[int, Tuple[Tuple[Term, Fraction], ...]], ...]
+Sum = Tuple[Tuple[Term, Fraction], ...]
 
 _CONFIRMING = 3
 _MOST_VARIABLES = 4
 _MOST_TERMS = 16
-_PRIME = 2**61 - 1  # consistency is first tried modulo this one, which is quicker
 
 
 class Relation(NamedTuple):
@@ -74,6 +74,20 @@ class Range(NamedTuple):
         return self.step <= 1 or (size - int(self.lowest)) % self.step == 0
 
 
+class Solution(NamedTuple):
+    """A polynomial that all points lie on.
+
+    Attributes:
+        cells: Of each cell, its terms with their coefficients.
+        vanishing: Sums that were zero in every point: two lengths, say, of which one is
+            half of the other, rounded down. Where they are zero the figure is
+            determined, as a sum of what was measured; elsewhere it is not.
+    """
+
+    cells: Tuple[Tuple[int, Sum], ...]
+    vanishing: Tuple[Sum, ...]
+
+
 class Polynomial(NamedTuple):
     """A figure for every vector of sizes in a box.
 
@@ -97,20 +111,26 @@ class Polynomial(NamedTuple):
         found = {_evaluated(solution, sizes) for solution in self.solutions}
         return found.pop() if len(found) == 1 else None
 
-    def is_confirmed_by(self, later: "Polynomial | None") -> bool:
+    def is_confirmed_by(self, later: "Polynomial") -> bool:
         """Say whether it still holds after more points: what it said was right."""
-        return later is not None and set(later.solutions) <= set(self.solutions)
+        return set(later.solutions) <= set(self.solutions)
 
 
 def _evaluated(solution: Solution, sizes: Sizes) -> "Charges | None":
+    if any(_summed(sizes, terms) for terms in solution.vanishing):
+        return None
     charges = []
-    for cell, terms in solution:
-        total = sum(coefficient * _product(sizes, term) for term, coefficient in terms)
+    for cell, terms in solution.cells:
+        total = _summed(sizes, terms)
         if total < 0 or Fraction(total).denominator != 1:
             return None
         if total:
             charges.append((cell, int(total)))
     return tuple(charges)
+
+
+def _summed(sizes: Sizes, terms: Sum) -> "Fraction | int":
+    return sum(coefficient * _product(sizes, term) for term, coefficient in terms)
 
 
 def _product(sizes: Sizes, term: Term) -> int:
@@ -163,22 +183,50 @@ def _solutions(
         if any(used <= set(terms) for used in found.values()):
             continue
         matrix = [[_product(v, term) for term in terms] for v in vectors]
-        if not _solve(matrix, wanted, modulo=_PRIME):
+        if not _is_fitted(matrix, wanted, rival=bool(found)):
             continue
-        solved = _solve(matrix, wanted, modulo=0)
-        if solved:
+        solved = solve(matrix, wanted, modulo=0)
+        if solved is not None:
             solution = _solution(cells, terms, solved)
-            found[solution] = {term for _, held in solution for term, _ in held}
+            found[solution] = {term for _, held in solution.cells for term, _ in held}
     return list(found)
 
 
-def _solution(
-    cells: "List[int]", terms: "List[Term]", solved: "List[List[Fraction]]"
-) -> Solution:
-    """Return coefficients, terms x cells, by cell and without those that are zero."""
-    return tuple(
-        (cell, tuple((term, row[i]) for term, row in zip(terms, solved) if row[i]))
-        for i, cell in enumerate(cells)
+def _is_fitted(
+    matrix: "List[List[int]]", wanted: "List[List[int]]", *, rival: bool
+) -> bool:
+    """Say whether there is a solution, and each point follows from the others.
+
+    One point of another cost, which alone decides a coefficient, would be taken in. A
+    rival just casts doubt, and may be decided by one as long as it is determined.
+    """
+    tried = solve(matrix, wanted, modulo=PRIME)
+    if tried is None:
+        return False
+    return (rival and not tried.dependent) or every_row_follows(matrix)
+
+
+def _solution(cells: "List[int]", terms: "List[Term]", solved: Solved) -> Solution:
+    """Return coefficients by cell and without those that are zero."""
+    return Solution(
+        tuple(
+            (
+                cell,
+                tuple(
+                    (term, row[i])
+                    for term, row in zip(terms, solved.coefficients)
+                    if row[i]
+                ),
+            )
+            for i, cell in enumerate(cells)
+        ),
+        tuple(
+            (
+                (terms[column], Fraction(1)),
+                *((terms[other], -factor) for other, factor in factors.items()),
+            )
+            for column, factors in solved.dependent.items()
+        ),
     )
 
 
@@ -186,7 +234,7 @@ def _degree(solutions: "List[Solution]", size: int) -> int:
     powers = [
         dict(term).get(size, 0)
         for solution in solutions
-        for _, terms in solution
+        for _, terms in solution.cells
         for term, _ in terms
     ]
     return max(powers, default=0)
@@ -275,40 +323,3 @@ def _range(values: "Set[int]", degree: int, kind: str, *, grows: bool) -> Range:
     if grows:
         high += (high - low) // 8
     return Range(low, high, step, only)
-
-
-def _solve(
-    matrix: "List[List[int]]", wanted: "List[List[int]]", *, modulo: int
-) -> "List[List[Any]] | None":
-    """Solve an overdetermined system exactly; None if it has not just one solution.
-
-    Args:
-        matrix: Points x terms.
-        wanted: Points x cells.
-        modulo: A prime to calculate by; 0 for the rationals.
-
-    Returns:
-        Terms x cells.
-    """
-    terms = len(matrix[0])
-    rows: List[List[Any]] = [
-        [x % modulo if modulo else Fraction(x) for x in (*a, *b)]
-        for a, b in zip(matrix, wanted)
-    ]
-    for column in range(terms):
-        pivot = next((i for i in range(column, len(rows)) if rows[i][column]), None)
-        if pivot is None:
-            return None
-        rows[column], rows[pivot] = rows[pivot], rows[column]
-        head = rows[column][column]
-        inverse = pow(head, -1, modulo) if modulo else 1 / head
-        rows[column] = [x * inverse for x in rows[column]]
-        for i, row in enumerate(rows):
-            factor = row[column]
-            if i != column and factor:
-                rows[i] = [x - factor * y for x, y in zip(row, rows[column])]
-        if modulo:
-            rows = [[x % modulo for x in row] for row in rows]
-    if any(any(row) for row in rows[terms:]):
-        return None
-    return [row[terms:] for row in rows[:terms]]

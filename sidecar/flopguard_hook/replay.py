@@ -8,6 +8,7 @@ that runs backwards) is never replayed again.
 
 from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Tuple
 
+from flopguard_hook.pieces import Pieces, fit_pieces
 from flopguard_hook.polynomials import Charges, Polynomial, Sizes, fit
 
 REMEASURED_EVERY = 256
@@ -62,7 +63,7 @@ class Family:
         owner: Whose windows these are.
         kinds: Of each size.
         figures: What each signature costs.
-        polynomial: Proven for all of them; None if not (yet).
+        polynomial: Proven for all of them, or in pieces; None if not (yet).
         replayed: Replays since the last measurement that confirmed one.
         was_replayed: Whether there was any replay at all.
         calls: Windows so far.
@@ -90,7 +91,7 @@ class Family:
         self.owner = owner
         self.kinds = kinds
         self.figures: Dict[Sizes, Figure] = {}
-        self.polynomial: "Polynomial | None" = None
+        self.polynomial: "Polynomial | Pieces | None" = None
         self.careful = False
         self.replayed = 0
         self.was_replayed = False
@@ -112,22 +113,38 @@ class Family:
                 del self._points[old]
         self._points[sizes] = charges
         had = self.polynomial
-        if had is None and len(self._points) < self._next_fit:
-            return
+        if len(self._points) < self._next_fit and not isinstance(had, Polynomial):
+            said = charges if had is None else had.at(sizes)
+            if said is None or said == charges:
+                return  # finding pieces takes long
         self.polynomial = self._fitted()
-        if self.polynomial is None:
+        if not isinstance(self.polynomial, Polynomial):
             self._next_fit = len(self._points) * 5 // 4 + 1
-        if had is not None and not had.is_confirmed_by(self.polynomial):
-            for figure in self.figures.values():
+        if had is not None:
+            self._withdraw(had)
+
+    def _withdraw(self, had: "Polynomial | Pieces") -> None:
+        """Take back what was predicted and is not said any more."""
+        now = self.polynomial
+        if (
+            isinstance(had, Polynomial)
+            and isinstance(now, Polynomial)
+            and had.is_confirmed_by(now)
+        ):
+            return
+        for figure in self.figures.values():
+            if now is None or now.at(figure.sizes) != figure.charges:
                 figure.withdraw_prediction()
 
-    def _fitted(self) -> "Polynomial | None":
+    def _fitted(self) -> "Polynomial | Pieces | None":
         found = fit(self._points, self.kinds)
         if found is None and len(self._points) > _FEWEST_POINTS:
             # The very first call may have done something once.
             first = next(iter(self._points))
             rest = {s: c for s, c in self._points.items() if s != first}
             found = fit(rest, self.kinds)
+            if found is None and not self._disagreeing:
+                return fit_pieces(rest, self.kinds)
         return found
 
 
@@ -203,6 +220,7 @@ class Replay:
         measured: Windows measured so far.
         replayed: Windows replayed so far.
         drifts: The first figures that turned out wrong.
+        why: Why every window is measured, if torch is to blame; else empty.
 
     Args:
         on: False to measure every window.
@@ -210,6 +228,7 @@ class Replay:
 
     def __init__(self, *, on: bool = True) -> None:
         self.on = on
+        self.why = ""
         self.measured = 0
         self.replayed = 0
         self.drifts: List[Drift] = []
@@ -299,7 +318,7 @@ class Sites:
 
     def __init__(self) -> None:
         self.unwatched = 0.0
-        self._quiet: Dict[Hashable, Tuple[int, float]] = {}
+        self._quiet: Dict[Hashable, List[float]] = {}  # times, longest
         self._loud: "set[Hashable]" = set()
 
     def is_skipped(self, site: Hashable, every: int) -> bool:
@@ -309,17 +328,19 @@ class Sites:
             site: Where it begins.
             every: One in so many is measured though the site has been quiet.
         """
-        times, longest = self._quiet.get(site, (0, 0.0))
-        if times < _QUIET:
+        known = self._quiet.get(site)
+        if known is None or known[0] < _QUIET:
             return False
-        self._quiet[site] = times + 1, longest
-        return times % every != 0
+        known[0] += 1
+        return (known[0] - 1) % every != 0
 
     def skipped(self, site: Hashable, seconds: float) -> None:
         """Note how long a stretch took that was not measured."""
-        times, longest = self._quiet.get(site, (0, 0.0))
-        if times and seconds > _LATE_SECONDS + _LATE_TIMES * longest:
-            self._quiet[site] = 0, seconds
+        if seconds <= _LATE_SECONDS:
+            return
+        known = self._quiet.get(site)
+        if known and known[0] and seconds > _LATE_SECONDS + _LATE_TIMES * known[1]:
+            known[:] = 0, seconds
             self.unwatched += seconds
 
     def learn(self, site: Hashable, seconds: float, *, quiet: bool) -> bool:
@@ -330,7 +351,7 @@ class Sites:
         if quiet:
             if len(self._quiet) >= _MOST_SITES:
                 self._quiet.clear()
-            self._quiet[site] = times + 1, max(longest, seconds)
+            self._quiet[site] = [times + 1, max(longest, seconds)]
             return False
         if len(self._loud) >= _MOST_SITES:
             self._loud.clear()

@@ -106,20 +106,28 @@ class Roots:
         """Return whose windows are replayed or not."""
         return [root.owner for root in list(self._roots.values())]
 
-    def state(self, root: Root, module: Any) -> ModuleState:
-        """Return what a root is made of, looked at anew if anything was registered."""
+    def state(
+        self, root: Root, module: Any
+    ) -> tuple[ModuleState, list[dict[str, Any]]]:
+        """Return what a root is made of, and the attributes of its modules.
+
+        It is looked at anew if anything was registered or has changed.
+        """
         state = root.state
         epoch = self.epoch()
-        if state is None or state.epoch != epoch:
+        held = None if state is None else state.held(epoch)
+        if state is None or held is None:
             before = None if state is None else state.structure
             state = root.state = ModuleState(module, epoch)
             if len(self._parts) > _MOST_PARTS:
                 self._parts.clear()
                 self._epoch += 1
-            self._parts.update(map(id, module.modules()))
+            parts = list(module.modules())
+            self._parts.update(map(id, parts))
+            held = [vars(part) for part in parts]
             if state.structure != before:
                 root.owner.off = root.owner.off or _why_measured(module)
-        return state
+        return state, held
 
     def note(self, root: Root, module: Any, arguments: Any, now: Any) -> None:
         """Describe a root, once for each state that it is called in."""

@@ -58,7 +58,6 @@ class Session:
         self._generation = 0
         self._done = [0] * (MASKED + 1)
         self._begun = [0] * (MASKED + 1)
-        self._touched: set[int] = set()
         self.steps = 0
         self._anything = False
         self._closed = False
@@ -93,22 +92,35 @@ class Session:
             if category in {"forward", "backward"}
         )
 
+    def products(self) -> int:
+        """Return the FLOPs of all work that returned, but for the optimizer's."""
+        return sum(
+            flops
+            for (category, _), flops in zip(CELLS, self._done)
+            if category != "optimizer"
+        )
+
     def begin(self, charges: Charges) -> None:
         """Raise `begun` before the work is dispatched."""
         if not charges:
             return
         with self._lock:
             self._anything = True
+            begun = self._begun
             for index, flops in charges:
-                self._begun[index] += flops
-                self._touched.add(index)
+                begun[index] += flops
+                if index < MASKED:
+                    self._slot.put_begun(index, begun[index])
             self._write()
 
     def finish(self, charges: Charges) -> None:
         """Raise `done` after the work returned."""
         with self._lock:
+            done = self._done
             for index, flops in charges:
-                self._done[index] += flops
+                done[index] += flops
+                if index < MASKED:
+                    self._slot.put_done(index, done[index])
             self._write()
 
     def count_backward(self) -> None:
@@ -189,21 +201,15 @@ class Session:
                 self._say(f"the facts could not be written: {error}")
             self._facts_changed = False
 
-    def _seal(self) -> bytearray:
-        for index in self._touched:
-            if index < MASKED:
-                self._slot.put(index, self._done[index], self._begun[index])
-        return self._slot.seal(self._generation, self.steps, self._flag_bits)
-
     def _write(self) -> None:
-        if not self._anything:
-            return
         if self._writer is None:
-            self._open()
+            if self._anything:
+                self._open()
             return
         self._generation += 1
         try:
-            self._writer.write(self._seal(), self._generation)
+            slot = self._slot.seal(self._generation, self.steps, self._flag_bits)
+            self._writer.write(slot, self._generation)
         except OSError as error:
             raise_users(error)
             # The counters are cumulative: the next write that succeeds makes up for it.
@@ -214,7 +220,8 @@ class Session:
     def _open(self) -> None:
         """Make the page; a folder that takes none disarms the hook."""
         try:
-            self._writer = PageWriter(self._folder, self._nonce, self._seal())
+            slot = self._slot.seal(self._generation, self.steps, self._flag_bits)
+            self._writer = PageWriter(self._folder, self._nonce, slot)
         except (FolderFullError, OSError) as error:
             raise_users(error)
             self.armed = False

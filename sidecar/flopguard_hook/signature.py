@@ -7,6 +7,7 @@ lengths of caches), which may differ within a family.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from operator import itemgetter
 from types import FunctionType
@@ -14,6 +15,7 @@ from typing import Any, Iterable, Mapping, NoReturn
 
 import torch
 
+from flopguard_hook.parts import Parts, of_parameters
 from flopguard_hook.polynomials import CACHE, DIMENSION, LITERAL
 
 _Tensor = torch.Tensor
@@ -22,12 +24,9 @@ _LITERALS = frozenset({bool, type(None), str, bytes, torch.dtype, torch.device})
 _MOST_ITEMS = 4096
 _DECIDING = frozenset({bool, int, str, type(None)})
 _MOST_VALUES = 8
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
+_MOST_TOKENS = 4096
+# Every module has them, and no forward looks at them.
+_IDLE = frozenset({"_is_full_backward_hook", "_is_hf_initialized"})
 _DEEPEST = 6
 # Sequences packed into one: what counts is on the device.
 _PACKED = ("cu_seq", "cu_len")
@@ -46,6 +45,8 @@ _SWITCHES = [
     )
     if hasattr(torch._C, name)
 ]
+
+_any_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
 
 # Modules of torch itself whose forward does not look at `training`.
 _HEEDLESS = frozenset(
@@ -181,13 +182,29 @@ def _refuse(why: str) -> NoReturn:
 
 def ambient() -> tuple[Any, ...]:
     """Return the switches of torch that choose kernels and formats."""
+    autocast: Any = False
+    if _any_autocast():  # asking by the name of a device takes three times as long
+        autocast = (
+            torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
+            torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
+        )
     return (
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
-        torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
-        torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
+        autocast,
         *[switch() for switch in _SWITCHES],
     )
+
+
+_tokens: "dict[tuple[Any, ...], int]" = {}
+_next_token = itertools.count()
+
+
+def _token(values: "tuple[Any, ...]") -> int:
+    """Return a number that stands for these values, and never for others."""
+    if len(_tokens) >= _MOST_TOKENS:
+        _tokens.clear()
+    return _tokens.setdefault(values, next(_next_token))
 
 
 class ModuleState:
@@ -207,49 +224,63 @@ class ModuleState:
 
     def __init__(self, root: Any, epoch: int) -> None:
         self.epoch = epoch
-        self._watched = []
+        self._watched: list[tuple[int, Watched]] = []  # each at its index
+        self._configs: list[Watched] = []
         self._tuners = []
-        structure: list[Any] = []
         configs: set[int] = set()
         modules = list(root.modules())
-        for module in modules:
+        for index, module in enumerate(modules):
             held = vars(module)
             kind = type(module)
-            structure += (kind, *(len(held.get(name) or ()) for name in _HOOKS))
-            structure.append(id(held["forward"]) if "forward" in held else 0)
             if kind.__module__ not in _HEEDLESS:
-                self._watched.append(Watched(module))
+                self._watched.append((index, Watched(module)))
             config = held.get("config")
             if config is not None and id(config) not in configs:
                 configs.add(id(config))
                 if type(getattr(config, "__dict__", None)) is dict:
-                    self._watched.append(Watched(config))
+                    self._configs.append(Watched(config))
             if hasattr(kind, "merged_adapters") or "merged_adapters" in held:
                 self._tuners.append(weakref.ref(module))
         parameters = list(root.parameters())
         self._parameters = [weakref.ref(p) for p in parameters]
         self._holders = _some_holders(modules)
-        shapes = [(tuple(p.shape), p.dtype) for p in parameters]
-        self.structure = hash((tuple(structure), tuple(shapes)))
+        self._parts = Parts(modules)
+        self.structure = hash((self._parts.structure, of_parameters(parameters)))
+        self._values: list[Any] = []
+        self._attributes = _token(())  # stands for the values, which are many
         self._adapters: list[Any] = []
         self._adapters_token: tuple[Any, ...] = ()
 
-    def now(self, *, grad: bool) -> tuple[Any, ...]:
+    def held(self, epoch: int) -> list[dict[str, Any]] | None:
+        """Return the attributes of the modules, for `now`.
+
+        None if the root is not made of what it was, or this is another epoch.
+        """
+        return self._parts.now() if self.epoch == epoch else None
+
+    def now(self, held: list[dict[str, Any]], *, grad: bool) -> tuple[Any, ...]:
         """Return the state as it is.
 
         Args:
+            held: The attributes of the modules.
             grad: Whether the pattern of trainable parameters matters.
         """
-        attributes = tuple([watched.now() for watched in self._watched])
+        values = [watched.of(held[index]) for index, watched in self._watched]
+        values += [watched.now() for watched in self._configs]
+        if values != self._values:
+            self._values = values
+            self._attributes = _token(tuple(values))
         pattern = b""
-        if not all(holder.holds() for holder in self._holders):
-            _refuse("parameters of another")
+        for index, name, parameter in self._holders:
+            found = held[index]["_parameters"].get(name)
+            if found is not None and found is not parameter():
+                _refuse("parameters of another")
         if grad:
             pattern = bytes(
                 [2 if (p := r()) is None else p.requires_grad for r in self._parameters]
             )
         adapters = self._of_adapters() if self._tuners else ()
-        return attributes, pattern, adapters
+        return self._attributes, pattern, adapters
 
     def _of_adapters(self) -> tuple[Any, ...]:
         found: list[Any] = []
@@ -271,32 +302,19 @@ class ModuleState:
         return self._adapters_token
 
 
-class _Holder:
-    """Where a parameter was found: `functional_call` puts another one there."""
+def _some_holders(modules: Iterable[Any]) -> list[tuple[int, str, Any]]:
+    """Return where the first and the last parameters were found.
 
-    def __init__(self, module: Any, name: str, parameter: Any) -> None:
-        self._module = weakref.ref(module)
-        self._name = name
-        self._parameter = weakref.ref(parameter)
-
-    def holds(self) -> bool:
-        """Say whether it is still there."""
-        module = self._module()
-        if module is None:
-            return True
-        found = module._parameters.get(self._name)
-        return found is None or found is self._parameter()
-
-
-def _some_holders(modules: Iterable[Any]) -> list[_Holder]:
-    """Return holders of the first and the last parameters."""
+    Each as the module's index, a name and a reference: `functional_call` puts another
+    one there.
+    """
     held = [
-        (module, name, parameter)
-        for module in modules
+        (index, name, weakref.ref(parameter))
+        for index, module in enumerate(modules)
         for name, parameter in (vars(module).get("_parameters") or {}).items()
         if parameter is not None
     ]
-    return [_Holder(*one) for one in held[:2] + held[-2:]]
+    return held[:2] + held[-2:]
 
 
 class Watched:
@@ -317,31 +335,37 @@ class Watched:
         self._names = tuple(
             name
             for name, value in held.items()
-            if type(value) in _DECIDING and self._changes.get(name, 0) < _MOST_VALUES
+            if type(value) in _DECIDING
+            and name not in _IDLE
+            and self._changes.get(name, 0) < _MOST_VALUES
         )
-        # Two names at least, so that it returns a tuple.
-        twice = self._names[:1] * 2 or (next(iter(held)),) * 2
-        self._get = itemgetter(*twice, *self._names)
-        self._values = self._get(held) if self._names else ()
+        # A single name's getter returns no tuple, which does as well.
+        self._get: Any = itemgetter(*self._names) if self._names else len
+        self._values: Any = self._get(held)
 
     def now(self) -> Any:
         """Return the values, the same object for as long as they are the same."""
         module = self._held()
-        if module is None:
-            return None
-        held = module.__dict__
+        return None if module is None else self.of(module.__dict__)
+
+    def of(self, held: "dict[str, Any]") -> Any:
+        """Return the same of attributes that are at hand."""
         if len(held) != self._size:
             self._look(held)
-        if not self._names:
-            return self._size
         try:
             values = self._get(held)
         except KeyError:  # one was renamed
             self._look(held)
             return self._values
         if values != self._values:
-            for name, old, new in zip(self._names, self._values[2:], values[2:]):
-                if old != new and name != "training":
-                    self._changes[name] = self._changes.get(name, 0) + 1
+            self._note_changes(values)
             self._look(held)
         return self._values
+
+    def _note_changes(self, values: Any) -> None:
+        pairs = [(self._values, values)]
+        if len(self._names) > 1:
+            pairs = list(zip(self._values, values))
+        for name, (old, new) in zip(self._names, pairs):
+            if old != new and name != "training":
+                self._changes[name] = self._changes.get(name, 0) + 1

@@ -63,12 +63,16 @@ class Steps:
 
     def _scan(self, optimizer: Any) -> Charges:
         flops, known = flops_of_step(optimizer)
-        if not known:
-            self._session.flag("unknown_optimizer")
-        names = self._session.noted("optimizers", [])
-        name = type(optimizer).__name__
-        self._session.note("optimizers", facts.with_name(names, name))
+        note_optimizer(self._session, optimizer, known=known)
         return tuple(charge("optimizer", kind, n) for kind, n in flops.items())
+
+
+def note_optimizer(session: Session, optimizer: Any, *, known: bool) -> None:
+    """Note an optimizer, and flag one for whose class there is no formula."""
+    if not known:
+        session.flag("unknown_optimizer")
+    names = session.noted("optimizers", [])
+    session.note("optimizers", facts.with_name(names, type(optimizer).__name__))
 
 
 def flops_of_step(optimizer: Any) -> tuple[dict[str, int], bool]:

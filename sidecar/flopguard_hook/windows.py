@@ -13,6 +13,8 @@ _THREAD, _ENGINE, _STEP = "thread", "engine", "step"
 class _Scope:
     """A stretch of execution: the thread itself, a run of the engine, a step."""
 
+    __slots__ = ("awaits_engine", "category", "create_graph", "in_root_call", "kind")
+
     def __init__(self, kind: str, *, create_graph: bool = False) -> None:
         self.kind = kind
         self.create_graph = create_graph
@@ -84,14 +86,10 @@ class Windows:
         self._scopes.append(_Scope(_ENGINE, create_graph=create_graph))
         return len(self._scopes) - 1
 
-    def engine_left(self, token: int) -> bool:
-        """Note that it returned or raised; return whether it was the outermost run."""
+    def engine_left(self, token: int) -> None:
+        """Note that it returned or raised."""
         del self._scopes[token:]
         self._scopes[-1].awaits_engine = False
-        return self._is_outside_engine()
-
-    def _is_outside_engine(self) -> bool:
-        return all(scope.kind != _ENGINE for scope in self._scopes)
 
     def step_entered(self, *, nested: bool) -> None:
         """Note that an optimizer steps.
@@ -109,7 +107,7 @@ class Windows:
         """Note that it returned; return whether it was the outermost one."""
         if self._scopes[-1].kind == _STEP:
             self._scopes.pop()
-        return all(scope.kind != _STEP for scope in self._scopes)
+        return _STEP not in [scope.kind for scope in self._scopes]
 
 
 def _by_grad_mode(*, grad: bool) -> str:

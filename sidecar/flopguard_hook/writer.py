@@ -13,6 +13,7 @@ from flopguard_hook.page import SLOT_BYTES
 
 MOST_PAGES = 4000
 _MODE = 0o644
+_MARKS_FROM = 2**30  # and no further than any file system allows
 
 
 class FolderFullError(Exception):
@@ -45,10 +46,12 @@ class PageWriter:
         self._stem = os.path.join(folder, nonce)
         hidden = os.path.join(folder, "." + nonce + ".page")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        # `pwrite` does not move a descriptor's offset: it tells whether it is ours.
+        self._mark = _MARKS_FROM + int.from_bytes(os.urandom(4), "little") % _MARKS_FROM
         self._descriptor = os.open(hidden, flags, _MODE)
-        self._file = _identity(self._descriptor)
         try:
             os.fchmod(self._descriptor, _MODE)  # whatever the umask
+            os.lseek(self._descriptor, self._mark, os.SEEK_SET)
             os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
             self.write(slot, 0)
             os.rename(hidden, self._stem + ".page")
@@ -66,7 +69,7 @@ class PageWriter:
         if not self._is_open():
             flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self._stem + ".page", flags)
-            self._file = _identity(self._descriptor)
+            os.lseek(self._descriptor, self._mark, os.SEEK_SET)
         written = os.pwrite(self._descriptor, slot, (generation & 1) * SLOT_BYTES)
         if written != SLOT_BYTES:
             msg = f"only {written} bytes of a slot were written"
@@ -102,12 +105,7 @@ class PageWriter:
         A program may close every descriptor it finds, as daemons do; the number is
         then given to a file of its own, which must not be written into.
         """
-        try:
-            return _identity(self._descriptor) == self._file
+        try:  # the cheapest of all calls, in a process that has just run a model
+            return os.lseek(self._descriptor, 0, os.SEEK_CUR) == self._mark
         except OSError:
             return False
-
-
-def _identity(descriptor: int) -> "tuple[int, int]":
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino

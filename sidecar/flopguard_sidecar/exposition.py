@@ -114,17 +114,32 @@ def _gpu_families(gpu: GpuReading) -> Iterator[Metric]:
     source.add_metric([gpu.source], 1)
     yield source
     for field in fields(GpuSample)[1:]:
-        values = [(sample.uuid, getattr(sample, field.name)) for sample in gpu.samples]
-        family = GaugeMetricFamily(
+        is_summed = field.name == _SUMMED
+        kind: type[CounterMetricFamily | GaugeMetricFamily]
+        kind = CounterMetricFamily if is_summed else GaugeMetricFamily
+        family = kind(
             f"flopguard_gpu_{field.name}", _GPU_TEXT[field.name], labels=["uuid"]
         )
-        for uuid, value in values:
+        for uuid, value in _values(gpu, field.name):
             if value is not None:
                 family.add_metric([uuid], value)
         if family.samples:
             yield family
 
 
+def _values(gpu: GpuReading, name: str) -> list[tuple[str, float | None]]:
+    """Return one figure of each device; six figures a device and no more.
+
+    The summed tensor activity takes the place of the ratio, which is its rate.
+    """
+    return [
+        (sample.uuid, getattr(sample, name))
+        for sample in gpu.samples
+        if name != _RATIO or sample.tensor_active_seconds is None
+    ]
+
+
+_SUMMED, _RATIO = "tensor_active_seconds", "tensor_active_ratio"
 _GPU_TEXT = {
     "power_watts": "Power drawn by the device.",
     "energy_joules": "Energy the device used since its driver was loaded.",
@@ -132,6 +147,7 @@ _GPU_TEXT = {
     "tensor_active_ratio": "Part of the time in which tensor cores worked.",
     "sm_clock_hertz": "Clock of the multiprocessors.",
     "memory_used_bytes": "Device memory that is allocated.",
+    _SUMMED: "Seconds in which tensor cores worked: their part of the time, summed.",
 }
 
 

@@ -3,6 +3,8 @@
 Shell. Standard library only: the init container that runs it starts at once.
 """
 
+import compileall
+import py_compile
 import shutil
 from pathlib import Path
 
@@ -16,6 +18,9 @@ _PAGES_MODE = 0o1777
 
 def install(destination: Path, pages: Path | None = None) -> None:
     """Make `destination` a copy of the hook, readable by every user; idempotent.
+
+    With byte code beside it, for trainers of this very Python version: no trainer may
+    write here, so each of its processes would compile the hook again (PEP 552).
 
     Args:
         destination: Becomes the folder `<install>`; made with its parents if absent.
@@ -31,6 +36,11 @@ def install(destination: Path, pages: Path | None = None) -> None:
         destination,
         dirs_exist_ok=True,
         ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    compileall.compile_dir(
+        destination,
+        quiet=2,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
     for path in (destination, *destination.rglob("*")):
         path.chmod(_FOLDER_MODE if path.is_dir() else _FILE_MODE)

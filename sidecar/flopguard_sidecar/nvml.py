@@ -1,8 +1,10 @@
 """GPU samples from NVML: the devices that the driver shows to this container. Shell."""
 
 import ctypes
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from flopguard_sidecar.gpu import GpuSourceError
@@ -58,13 +60,26 @@ def _load() -> Any:
     return pynvml
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A GPM sample, and when it was taken on the monotonic clock."""
+
+    sample: object
+    at: float
+
+
 class _Device:
-    """One NVML device and its last GPM sample (Hopper and later)."""
+    """One NVML device, its last GPM sample (Hopper and later) and what they add up to.
+
+    A device may be lost for some samples: the seconds are those between two GPM samples
+    of its own, whatever the loop's interval is.
+    """
 
     def __init__(self, nvml: Any, handle: object) -> None:
         self._nvml = nvml
         self._handle = handle
-        self._gpm: object | None = None
+        self._gpm: _Taken | None = None
+        self._active_seconds: float | None = None
 
     def sample(self) -> GpuSample:
         """Sample the device.
@@ -73,6 +88,7 @@ class _Device:
             pynvml.NVMLError: The device does not even tell its name.
         """
         nvml, handle = self._nvml, self._handle
+        tensor_active = self._ask(self._tensor_active)
         return GpuSample(
             uuid=nvml.nvmlDeviceGetUUID(handle),
             power_watts=self._ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3),
@@ -82,13 +98,14 @@ class _Device:
             utilization_ratio=self._ask(
                 lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 1e2
             ),
-            tensor_active_ratio=self._ask(self._tensor_active),
+            tensor_active_ratio=tensor_active,
             sm_clock_hertz=self._ask(
                 lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM) * 1e6
             ),
             memory_used_bytes=self._ask(
                 lambda: float(nvml.nvmlDeviceGetMemoryInfo(handle).used)
             ),
+            tensor_active_seconds=self._active_seconds,
         )
 
     def _ask(self, question: Callable[[], float | None]) -> float | None:
@@ -103,14 +120,28 @@ class _Device:
         nvml = self._nvml
         if not nvml.nvmlGpmQueryDeviceSupport(self._handle).isSupportedDevice:
             return None
-        now = nvml.nvmlGpmSampleAlloc()
+        now = self._take()
         before, self._gpm = self._gpm, now
+        if before is None:
+            return None
         try:
-            nvml.nvmlGpmSampleGet(self._handle, now)
-            return None if before is None else self._tensor_ratio(before, now)
+            ratio = self._tensor_ratio(before.sample, now.sample)
         finally:
-            if before is not None:
-                nvml.nvmlGpmSampleFree(before)
+            nvml.nvmlGpmSampleFree(before.sample)
+        if ratio is not None and 0 <= ratio <= 1:  # false for what is no number
+            seconds = ratio * (now.at - before.at)
+            self._active_seconds = (self._active_seconds or 0.0) + seconds
+        return ratio
+
+    def _take(self) -> _Taken:
+        nvml = self._nvml
+        sample = nvml.nvmlGpmSampleAlloc()
+        try:
+            nvml.nvmlGpmSampleGet(self._handle, sample)
+        except nvml.NVMLError:
+            nvml.nvmlGpmSampleFree(sample)
+            raise
+        return _Taken(sample, time.monotonic())
 
     def _tensor_ratio(self, before: object, now: object) -> float | None:
         """Return the tensor activity between two samples; NVML has it in percent."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAX_DEVICES = 32
 
@@ -31,6 +31,8 @@ class GpuSample:
         tensor_active_ratio: Part of the time in which tensor cores worked.
         sm_clock_hertz: Clock of the multiprocessors.
         memory_used_bytes: Memory that is allocated.
+        tensor_active_seconds: `tensor_active_ratio` times seconds, summed since the
+            source was opened; only of devices that are the pod's own.
     """
 
     uuid: str
@@ -40,6 +42,7 @@ class GpuSample:
     tensor_active_ratio: float | None = None
     sm_clock_hertz: float | None = None
     memory_used_bytes: float | None = None
+    tensor_active_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,42 @@ class GpuReading:
 
     source: str
     samples: tuple[GpuSample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The tensor activity of all devices since the source was opened.
+
+    A device that is lost keeps what it had: the sum never falls.
+
+    Attributes:
+        source: `nvml`, `dcgm`, or "" until there is something to tell.
+        seconds: By UUID; none from `dcgm`, whose devices are not the pod's alone.
+    """
+
+    source: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def after(self, now: GpuReading) -> "Active":
+        """Return the activity after one more reading."""
+        summed = {
+            sample.uuid: sample.tensor_active_seconds
+            for sample in now.samples
+            if sample.tensor_active_seconds is not None
+        }
+        if not summed and now.source != "dcgm":
+            return self
+        return Active(now.source, {**self.seconds, **summed})
+
+    def header(self) -> str:
+        """Return source, devices and milliseconds; "" if there is nothing to tell."""
+        if not self.source:
+            return ""
+        milliseconds = int(1000 * sum(self.seconds.values()))
+        return f"{self.source} {len(self.seconds)} {milliseconds}"
+
+
+NOT_ACTIVE = Active()
 
 
 def _is_blank(value: float) -> bool:

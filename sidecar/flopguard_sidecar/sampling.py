@@ -10,6 +10,7 @@ from flopguard_sidecar.dcgm import DcgmSource
 from flopguard_sidecar.gpu import NO_GPU, GpuSourceError, NoSource, Source
 from flopguard_sidecar.logs import Logger
 from flopguard_sidecar.nvml import NvmlSource
+from flopguard_sidecar.samples import NOT_ACTIVE
 
 INTERVAL_SECONDS = 5.0
 
@@ -27,12 +28,13 @@ def find_source(dcgm_url: str) -> Source:
 
 
 class Sampler:
-    """Keeps the last GPU reading; `none` until a source has answered."""
+    """Keeps the last GPU reading, `none` until a source has answered, and the sum."""
 
     def __init__(self, dcgm_url: str, log: Logger) -> None:
         self._dcgm_url = dcgm_url
         self._log = log
         self.reading = NO_GPU
+        self.active = NOT_ACTIVE
         self._said = ""
 
     def start(self) -> None:
@@ -52,6 +54,7 @@ class Sampler:
     def _sample(self, source: Source) -> None:
         try:
             self.reading = source.sample()
+            self.active = self.active.after(self.reading)
         except GpuSourceError as error:
             self.reading = NO_GPU
             self._say("none", str(error))

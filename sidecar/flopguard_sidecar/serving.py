@@ -26,6 +26,7 @@ from flopguard_sidecar.termination import TerminationLog
 STALE_SECONDS = 30.0
 UID_HEADER = "X-Flopguard-Pod-Uid"  # the operator's check of whom it has reached
 AGE_HEADER = "X-Flopguard-Mark-Age-Ms"  # how long ago the pages of a mark were read
+DEVICES_HEADER = "X-Flopguard-Tensor-Active"  # source, devices, milliseconds
 _MOST_ERRORS = 999_999  # what the final record can say
 
 
@@ -208,7 +209,9 @@ class Sidecar:
             return Answer(text, status=HTTPStatus.SERVICE_UNAVAILABLE)
         age = math.ceil((time.monotonic() - snapshot.scanned_at) * 1000)
         headers = {UID_HEADER: self._settings.pod_uid, AGE_HEADER: str(age)}
-        return Answer(snapshot.marks_json, JSON, headers=headers)
+        active = self._sampler.active.header()
+        devices = {DEVICES_HEADER: active} if active else {}
+        return Answer(snapshot.marks_json, JSON, headers=headers | devices)
 
     def _state(self) -> State:
         snapshot = self._snapshot

@@ -246,6 +246,8 @@ def _resume(ml: Kubectl) -> Path:
             follower.take(run)
             time.sleep(0.2)
         log.join(5)
+    telling.act("Second opinions on the count")
+    telling.opinions(follower.status.get("estimates", []))
     return file
 
 

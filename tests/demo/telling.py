@@ -52,3 +52,11 @@ def meter(status: dict[str, str], step: int) -> None:
         f"{status.get('usedDisplay', '0')} of {status.get('limitDisplay', '?')} FLOPs, "
         f"{rate:.1e} FLOP/s{eta}  (step {step})"
     )
+
+
+def opinions(rows: list[dict[str, str]]) -> None:
+    """Show what the hook counted beside what others say of the same work."""
+    for row in rows:
+        flops = float(row["flops"])
+        note = row.get("note", "")
+        fact(f"{row['source']:>9} {flops:.4e} = {row['ratioToHook']} x hook  ({note})")

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for verdict in run_all(seeds, hook, options.workers):
             verdicts.append(verdict)
             _tell(verdict, verdicts, len(seeds), started, one=len(seeds) == 1)
-    summary = report.summarize(verdicts, time.monotonic() - started)
+    summary = report.summarize(verdicts, time.monotonic() - started, options.workers)
     sys.stdout.write("\n" + report.in_words(summary) + "\n")
     if options.write:
         report.write(summary, _REPORT)
@@ -63,8 +63,10 @@ def in_order(seeds: Sequence[int]) -> list[int]:
 def _seeds(options: argparse.Namespace) -> list[int]:
     if options.seed is not None:
         return [options.seed]
-    first, last = (int(word) for word in options.seeds.split(":"))
-    kept = list(range(first, last))
+    kept: list[int] = []
+    for part in options.seeds.split(","):
+        first, _, last = part.partition(":")
+        kept += range(int(first), int(last or int(first) + 1))
     if options.only:
         kept = [seed for seed in kept if is_fresh(seed) == (options.only == "fresh")]
     return in_order(kept)
@@ -73,7 +75,9 @@ def _seeds(options: argparse.Namespace) -> list[int]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("--seed", type=int, help="one case")
-    parser.add_argument("--seeds", default=f"0:{ALL}", help="from:to, without to")
+    parser.add_argument(
+        "--seeds", default=f"0:{ALL}", help="from:to, without to; or a,b,c"
+    )
     parser.add_argument("--only", choices=["fresh", "forked"], help="one kind")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--write", action="store_true", help="write docs/fuzz.*")

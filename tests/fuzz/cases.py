@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzz import fresh, programs
-from fuzz.forking import Place, place, run_forked
+from fuzz.forking import Place, place, run_forked, settle
 from fuzz.outcome import Outcome, differences
 from fuzz.pages import HOOK, Counted, miscounted, read
 
@@ -31,7 +31,8 @@ class Verdict(NamedTuple):
         found: Everything in which the hooked run differed, or the pages were wrong.
         unsteady: How the program differs from itself, without any hook.
         miscounts: How a replayed count differs from the always-on count.
-        guesses: The same, where the cost depends on data: allowed, and counted.
+        guesses: The same, where the cost depends on data, or the program multiplies
+            outside of any module once: allowed, and counted.
         flops: FLOPs that the pages show.
         errors: Error flags of the pages.
         seconds: How long the case took.
@@ -88,7 +89,8 @@ def _forked(seed: int, hook: Path, root: Path) -> Verdict:
 
     words = f"{program.family}: {', '.join(program.acts)}; {program.ending}"
     blank = Verdict(seed, "forked", words, [], [], [], [], 0, [], 0.0)
-    return _compare(blank, run, hook, steady=program.steady, broken=False)
+    once = program.once if program.steady else None
+    return _compare(blank, run, hook, once=once, broken=False)
 
 
 def _fresh(seed: int, hook: Path, root: Path) -> Verdict:
@@ -99,13 +101,22 @@ def _fresh(seed: int, hook: Path, root: Path) -> Verdict:
         return fresh.run(case, where, armed, more), where
 
     blank = Verdict(seed, "fresh", case.words, [], [], [], [], 0, [], 0.0)
-    return _compare(blank, run, hook, steady=False, broken=case.breaks_pages)
+    return _compare(blank, run, hook, once=None, broken=case.breaks_pages)
 
 
 def _compare(
-    blank: Verdict, run: Run, hook: Path, *, steady: bool, broken: bool
+    blank: Verdict, run: Run, hook: Path, *, once: frozenset[str] | None, broken: bool
 ) -> Verdict:
-    """Run without, with, and if need be again; return the verdict, filled in."""
+    """Run without, with, and if need be again; return the verdict, filled in.
+
+    Args:
+        blank: What is known before.
+        run: Runs the program.
+        hook: The hook's folder.
+        once: Categories whose count may be less than the always-on count; None if the
+            cost depends on data, so that no count need be equal.
+        broken: Whether the program breaks the folder of pages.
+    """
     plain, _ = run("plain", None, {})
     hooked, where = run("hooked", hook, {})
     counted = read(where.pages)
@@ -120,16 +131,18 @@ def _compare(
         again, _ = run("again", None, {})
         unsteady = differences(plain, again)
     wrong: list[str] = []
+    guesses: list[str] = []
     if _REPLAYS and blank.kind == "forked":
         always, beside = run("always", hook, {"FLOPGUARD_REPLAY": "Off"})
-        wrong = miscounted(counted, read(beside.pages))
-        if steady and differences(hooked, always) and not found:
+        guesses = miscounted(counted, read(beside.pages))
+        wrong = miscounted(counted, read(beside.pages), once or frozenset())
+        if once is not None and differences(hooked, always) and not found:
             found += ["FLOPGUARD_REPLAY=Off: " + s for s in differences(hooked, always)]
     return blank._replace(
         found=[] if unsteady else found,
         unsteady=unsteady,
-        miscounts=wrong if steady else [],
-        guesses=[] if steady else wrong,
+        miscounts=wrong if once is not None else [],
+        guesses=guesses if once is None or not wrong else [],
         flops=_total(counted),
         errors=list(counted.errors),
     )
@@ -142,11 +155,8 @@ def _total(counted: Counted) -> int:
 def _import_languages() -> None:
     """Import transformers and peft in the parent, once, without what they drag in."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import gc
-
     import peft  # noqa: F401 # for the children
     import transformers  # noqa: F401 # for the children
     from transformers import LlamaForCausalLM  # noqa: F401 # loads it
 
-    gc.collect()
-    gc.freeze()
+    settle()

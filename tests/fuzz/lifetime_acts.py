@@ -102,7 +102,7 @@ def exceptions_die(stage: Stage) -> None:
     gc.enable()
 
 
-@act(steady=False)  # it multiplies between windows, once
+@act(once=("forward", "no_grad"))
 def finalizers_multiply(stage: Stage) -> None:
     """Destructors that multiply, run in the middle of other work."""
     results: list[float] = []
@@ -124,7 +124,7 @@ def finalizers_multiply(stage: Stage) -> None:
     stage.say("died", len(results), *results)
 
 
-@act(steady=False)  # it multiplies between windows, once
+@act(once=("forward", "no_grad"))
 def weak_model(stage: Stage) -> None:
     """Many short-lived models reuse each other's identities."""
     for _ in range(stage.dice.randint(3, 8)):
@@ -193,7 +193,7 @@ def save_fails(stage: Stage) -> None:
     stage.train(most=1)
 
 
-@act(steady=False)  # it multiplies between windows, once
+@act(once=("forward", "no_grad"))
 def collector_runs(stage: Stage) -> None:
     """Collect garbage within forwards, and look at who refers to the model."""
 

@@ -150,7 +150,7 @@ class Wrapper(torch.Tensor):
         return Wrapper(out) if isinstance(out, torch.Tensor) else out
 
 
-@act(steady=False)  # it multiplies between windows, once
+@act(once=("forward", "no_grad"))
 def wrappers(stage: Stage) -> None:
     """Multiply tensors that wrap others."""
     for _ in range(stage.dice.randint(1, 3)):
@@ -190,7 +190,7 @@ def symbolic(stage: Stage) -> None:
     stage.say("code", graph.code)
 
 
-@act()
+@act(once=("forward",))
 def made_graph(stage: Stage) -> None:
     """Record a graph of operators."""
     from torch.fx.experimental.proxy_tensor import make_fx

@@ -152,7 +152,7 @@ def deepcopies(stage: Stage) -> None:
     stage.say("attributes", sorted(vars(twin)) == sorted(vars(stage.module)))
 
 
-@act()
+@act(once=("no_grad",))  # the right inverse of an orthogonal weight
 def parametrize(stage: Stage) -> None:
     """Parametrize a weight, which costs products of its own, and undo it."""
     place = one_linear(stage)
@@ -170,7 +170,7 @@ def parametrize(stage: Stage) -> None:
     stage.train(most=3)
 
 
-@act(steady=False)  # it multiplies between windows, once
+@act(once=("forward", "no_grad"))
 def lazy(stage: Stage) -> None:
     """Call modules whose weights are made at the first call."""
     module = nn.Sequential(nn.LazyLinear(3), nn.ReLU(), nn.LazyLinear(2))

@@ -31,6 +31,7 @@ class Program(NamedTuple):
         ending: How the process ends.
         finalize: Whether the interpreter is finalized then.
         steady: Whether its cost depends on shapes alone.
+        once: Categories whose count may be less than the always-on count.
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Program(NamedTuple):
     ending: str
     finalize: bool
     steady: bool
+    once: frozenset[str]
 
 
 class EndError(Exception):
@@ -71,8 +73,9 @@ def draw(seed: int) -> Program:
         acts = dice.choices(own, k=dice.randint(1, 2)) + acts[:1]
     ending = dice.choice(ENDINGS)
     steady = all(ACTS[name].steady for name in acts)
+    once = frozenset(category for name in acts for category in ACTS[name].once)
     finalize = dice.random() < _FINALIZED_SHARE
-    return Program(seed, family, tuple(acts), ending, finalize, steady)
+    return Program(seed, family, tuple(acts), ending, finalize, steady, once)
 
 
 def needs_language(program: Program) -> bool:

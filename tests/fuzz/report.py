@@ -10,12 +10,15 @@ from typing import Any
 from fuzz.cases import Verdict
 
 
-def summarize(verdicts: Sequence[Verdict], seconds: float) -> dict[str, Any]:
+def summarize(
+    verdicts: Sequence[Verdict], seconds: float, workers: int
+) -> dict[str, Any]:
     """Return what the cases came to.
 
     Args:
         verdicts: Of all cases.
         seconds: How long they took.
+        workers: How many ran at a time.
     """
     kinds = Counter(verdict.kind for verdict in verdicts)
     failed = sorted(v.seed for v in verdicts if v.found or v.miscounts)
@@ -27,12 +30,14 @@ def summarize(verdicts: Sequence[Verdict], seconds: float) -> dict[str, Any]:
         "differ": sum(bool(v.found) for v in verdicts),
         "miscounted": sum(bool(v.miscounts) for v in verdicts),
         "counted": sum(bool(v.flops) for v in verdicts),
-        "cost_depends_on_data": sum(bool(v.guesses) for v in verdicts),
+        "guessed": sum(bool(v.guesses) for v in verdicts),
         "unsteady": sorted(v.seed for v in verdicts if v.unsteady),
         "flags": dict(Counter(e for v in verdicts for e in v.errors)),
         "failed": failed,
         "failures": [v._asdict() for v in sorted(verdicts) if v.seed in set(failed)],
         "seconds": round(seconds),
+        "slowest_case_seconds": max(v.seconds for v in verdicts),
+        "workers": workers,
         "python": platform.python_version(),
         "torch": _torch_version(),
     }
@@ -68,16 +73,16 @@ def in_words(summary: dict[str, Any]) -> str:
     return "\n".join([text, *again])
 
 
-_PAGE = """# What random programs see of the hook
+_PAGE = """\
+# What random programs see of the hook
 
 `make fuzz-hook` draws {cases:,} programs from seeds {first} to {last} and runs each
-with the hook and
-without it. Equal must be: exit code, everything printed (losses with every bit),
-exceptions with the
-program's own frames, the bytes of every saved file, and when objects die. The pages
-must be valid, and where
-cost depends on shapes alone, the replayed count must equal the always-on count of the
-same program.
+with the hook and without it. Equal must be: exit code, everything printed (losses
+with every bit), exceptions with the program's own frames, the bytes of every saved
+file, and when objects die. The pages must be valid, and where cost depends on shapes
+alone, the replayed count must equal the always-on count of the same program. It may
+be less only where the program says that it multiplies outside of any module, once
+([ADR 4](adr/0004-measure-twice-then-replay.md)).
 
 | | |
 | --- | --- |
@@ -87,10 +92,10 @@ same program.
 | whose pages show FLOPs | {counted:,} |
 | **that differ** | **{differ}** |
 | **counted otherwise than always-on** | **{miscounted}** |
-| whose cost depends on data, and was replayed otherwise | {cost_depends_on_data} |
+| that may be counted otherwise (cost by data, or once), and were | {guessed} |
 | that differ from themselves, so show nothing | {unsteady_count} |
 | Python, torch | {python}, {torch} |
-| seconds on two cores | {seconds:,} |
+| seconds, with {workers} workers | {seconds:,} |
 
 Error flags seen: {flags_in_words}.
 """

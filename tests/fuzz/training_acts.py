@@ -60,7 +60,7 @@ def sum_of_losses(stage: Stage) -> None:
     stage.optimizer.zero_grad()
 
 
-@act(steady=False)  # it multiplies between windows, once
+@act(once=("forward", "no_grad"))
 def products_between(stage: Stage) -> None:
     """Multiply outside of the model: before, after and around it."""
     for _ in range(stage.dice.randint(2, 6)):

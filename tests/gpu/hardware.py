@@ -1,7 +1,9 @@
 """Counted FLOPs beside what the hardware says, and what counting costs there."""
 
 import statistics
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -67,6 +69,44 @@ def products_against_counters(device: str) -> Expected:
     return Expected({"forward": (counted + 3) * 2 * _SIZE**3}, note=note)
 
 
+def summed_activity(device: str) -> Expected:
+    """Does the sidecar's sum of tensor activity, times the peak, cover the count?
+
+    Three samples of the sidecar's own source, as its thread takes them.
+    """
+    root = Path(__file__).resolve().parents[2]
+    sys.path += [str(root / "sidecar"), str(root / "operator")]
+    from flopguard_operator import peaks
+    from flopguard_sidecar.nvml import NvmlSource
+
+    name = torch.cuda.get_device_name()
+    try:
+        peak = peaks.row(name).gigaflops["bf16"] * peaks.GIGA
+    except LookupError as error:
+        raise UnavailableError(str(error)) from None
+    source = NvmlSource.open()
+    if source is None:
+        msg = "NVML shows no device, or nvidia-ml-py is not installed"
+        raise UnavailableError(msg)
+    left = torch.randn(_SIZE, _SIZE, device=device, dtype=torch.bfloat16)
+    multiply(left, 3)
+    source.sample()
+    counted = 0
+    for _ in range(3):
+        counted += multiply(left, None)[0]
+        samples = source.sample().samples
+    uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+    seconds = next((s.tensor_active_seconds for s in samples if s.uuid == uuid), None)
+    if seconds is None:
+        msg = "this GPU has no GPM counters (Hopper and newer have)"
+        raise UnavailableError(msg)
+    flops, most = counted * 2 * _SIZE**3, seconds * peak
+    note = f"{name}: {seconds:.1f} s of activity, {most / flops:.2f} x the count"
+    if flops > most * 1.1:  # the operator's own margin
+        raise AssertionError(note)
+    return Expected({"forward": (counted + 3) * 2 * _SIZE**3}, note=note)
+
+
 def multiply(left: torch.Tensor, count: int | None) -> tuple[int, float]:
     """Multiply so often, or for some seconds; return how often and how long."""
     torch.cuda.synchronize()
@@ -121,5 +161,6 @@ def cold_step(device: str) -> Expected:
 CHECKS = (
     Check(products_against_peak),
     Check(products_against_counters),
+    Check(summed_activity),
     Check(cold_step, on_cpu=True),
 )

@@ -17,6 +17,7 @@ typedef struct { int taken; } sample_t;
 static device_t devices[3] = {{0}, {1}, {2}};
 static int live_samples = 0;
 static int taken = 0;
+static int asked = 0;
 
 int nvmlInitWithFlags(unsigned flags) { return SUCCESS; }
 int nvmlInit_v2(void) { return SUCCESS; }
@@ -89,6 +90,8 @@ int nvmlGpmSampleFree(sample_t *sample) {
 }
 
 int nvmlGpmSampleGet(device_t *device, sample_t *sample) {
+    const char *failing = getenv("STANDIN_NVML_FAILING_SAMPLE"); /* by number, from 1 */
+    if (failing && ++asked == atoi(failing)) return GPU_IS_LOST;
     sample->taken = ++taken;
     return SUCCESS;
 }

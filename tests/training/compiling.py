@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 from torch._subclasses import FakeTensor
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from flopguard_hook import compiled, table  # noqa: F401 # it fills the table
+from flopguard_hook import compiled, table, underlay  # noqa: F401 # it fills the table
+from flopguard_hook.compiling import hide_from_dynamo
 from flopguard_hook.formulas import find
 from flopguard_hook.graphcost import GraphCost
 
@@ -188,9 +190,17 @@ def no_grad() -> tuple[Run, Run]:
     return lambda: run(model, product), lambda: run(fast, fast_product)
 
 
+class Layer(nn.Linear):
+    """Not torch's own class: some torch does not compile the calls of those."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Multiply."""
+        return functional.linear(rows, self.weight, self.bias)
+
+
 def regional() -> tuple[Run, Run]:
     """Each layer compiled for itself, in a model that is not."""
-    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2))
+    model = nn.Sequential(Layer(8, 8), Layer(8, 8), nn.Linear(8, 2))
     fast = copy.deepcopy(model)
     for layer in fast[:2]:
         layer.compile(fullgraph=True)
@@ -255,6 +265,39 @@ def steps() -> tuple[Run, Run]:
     return step, torch.compile(step)
 
 
+class Plain(torch.optim.Optimizer):
+    """An optimizer that is not made like those of torch, and not in the table."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 0.1})
+
+    def step(self, closure: Any = None) -> None:
+        """Descend."""
+        assert closure is None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    with torch.no_grad():
+                        parameter.add_(parameter.grad, alpha=-group["lr"])
+
+
+def own_step() -> tuple[Run, Run]:
+    """The compiled step of a class of the user's."""
+    return _compiled_step(Plain)
+
+
+def fused_step() -> tuple[Run, Run]:
+    """A step that torch does not let be traced."""
+    return _compiled_step(lambda ps: torch.optim.AdamW(ps, fused=True))
+
+
+def _compiled_step(make: Callable[[Any], Any]) -> tuple[Run, Run]:
+    model = Matrices()
+    model(torch.ones(5, 8)).sum().backward()
+    optimizer = make(model.parameters())
+    return optimizer.step, torch.compile(optimizer.step, backend="eager")
+
+
 def other_backends() -> tuple[Run, Run]:
     """Those that run the operators one by one."""
     model = Matrices()
@@ -276,6 +319,8 @@ PROGRAMS: dict[str, Callable[[], tuple[Run, Run]]] = {
         small_products,
         convolutions,
         steps,
+        own_step,
+        fused_step,
         other_backends,
     )
 }
@@ -289,7 +334,9 @@ def compilations() -> dict[str, Any]:
         "graphs": counters["stats"]["unique_graphs"],
         "frames": counters["frames"]["total"],
         "breaks": sum(counters["graph_break"].values()),
-        "stored": counters["aot_autograd"]["autograd_cache_hit"],
+        "stored": counters["aot_autograd"]["autograd_cache_hit"]
+        + counters["inductor"]["fxgraph_cache_hit"],
+        "missing": counters["inductor"]["fxgraph_cache_miss"],
     }
     counters.clear()
     return found
@@ -300,6 +347,8 @@ def main(programs: dict[str, Callable[[], tuple[Run, Run]]]) -> None:
     recorder = Recorder()
     hooked = sys.argv[1] != "--without-hook"
     if hooked:
+        underlay.attach(Dispatched)
+        hide_from_dynamo(Dispatched.__torch_dispatch__)
         compiled.attach(recorder.charged, recorder.stepped, recorder.uncounted.append)
     for name in sys.argv[1 if hooked else 2 :]:
         torch.manual_seed(0)
@@ -308,6 +357,8 @@ def main(programs: dict[str, Callable[[], tuple[Run, Run]]]) -> None:
         line: dict[str, Any] = {"name": name}
         if hooked:
             line["eager"] = recorder.cost_of(eager)["dispatched"]
+        else:
+            eager()
         fast()
         line |= recorder.cost_of(fast) if hooked else {}
         if not hooked:

@@ -13,6 +13,11 @@ from torch import nn
 from torch.utils import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.needs import COUNTS_CPU_ATTENTION, needs
+
+# torch 2.4 says that of what its own checkpoints call
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.cpu.amp.autocast:FutureWarning")
+
 Counted = Callable[[Callable[[], object]], dict[str, int]]
 
 # A batch of 2 through a layer of 4 x 4
@@ -191,6 +196,7 @@ def test_a_step_costs_its_formula(
     assert counted(optimizer.step) == {"optimizer": per_element * 16}
 
 
+@needs("torch.optim", "Muon")
 def test_products_within_a_step_are_the_optimizers(counted: Counted) -> None:
     """Muon orthogonalises by products of matrices: 5 rounds of 3 of 4x4x4."""
     model = layer()
@@ -255,6 +261,7 @@ def test_models_copy_and_save_without_a_trace_of_the_hook(
     assert b"flopguard" not in stream.getvalue()
 
 
+@needs("torch.distributed.tensor", "distribute_tensor")
 def test_a_wrapped_tensor_costs_what_it_holds(counted: Counted) -> None:
     """A DTensor turns into operators on its local part, charged once."""
     from torch import distributed
@@ -273,6 +280,7 @@ def test_a_wrapped_tensor_costs_what_it_holds(counted: Counted) -> None:
         distributed.destroy_process_group()
 
 
+@COUNTS_CPU_ATTENTION
 def test_generation_is_no_grad(counted: Counted) -> None:
     """Prefill and every new token, as torch counts them too."""
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from training.deployment import ROOT, Deployment, Run, total
+from training.needs import TRANSFORMERS_5
 from truth.closed_formula import (
     SMOLLM2,
     Llama,
@@ -86,6 +87,7 @@ def assert_exact(run: Run, step: dict[str, int], steps: int) -> None:
     assert (run.page.steps, run.page.closed, run.page.errors) == (steps, True, ())
 
 
+@TRANSFORMERS_5
 @METHODS
 def test_the_example_is_counted_exactly(
     method: str,
@@ -110,6 +112,7 @@ def test_the_example_is_counted_exactly(
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
+@TRANSFORMERS_5
 @METHODS
 def test_smollm2_is_counted_exactly(
     method: str, deployed: Deployment, tmp_path: Path, *, checkpointing: bool
@@ -128,6 +131,7 @@ def test_smollm2_is_counted_exactly(
     assert_exact(run, llama_step_flops(SMOLLM2, how), steps=2)
 
 
+@TRANSFORMERS_5
 def test_a_run_that_resumes_writes_a_second_page(
     tiny_model: Path, deployed: Deployment, tmp_path: Path
 ) -> None:
@@ -219,6 +223,30 @@ def test_a_compiled_model_stays_compiled(deployed: Deployment, tmp_path: Path) -
     assert (run.code, run.stdout) == (0, "graphs 1\n"), run.stderr
     assert run.page.errors == ()
     assert "flopguard" not in run.stderr
+
+
+@pytest.mark.parametrize("newest", [(99, 0), (2, 0)])
+def test_an_unknown_torch_is_measured_at_every_step(
+    newest: tuple[int, int], deployed: Deployment
+) -> None:
+    """Counted as exactly as a known one, and the facts say why it is slower."""
+    sizes = [32, 48, 16, 8]
+    words = ["--steps", "40", "--batch", "4", "--sizes", *map(str, sizes)]
+    start = (
+        "import runpy, sys; from flopguard_hook import known;"
+        f"known.NEWEST = {newest}; sys.argv[1:] = {words};"
+        f"runpy.run_path({str(TRAINER)!r}, run_name='__main__')"
+    )
+
+    run = deployed.run("-c", start)
+
+    assert_exact(run, mlp_step_flops(4, sizes), steps=40)
+    replay = run.facts[0]["replay"]
+    is_known = newest > (2, 0)
+    assert (replay["state"], replay["replayed"] > 0) == (
+        ("on", True) if is_known else ("off", False)
+    )
+    assert is_known or "known are 2.4 to 2.0" in replay["why"]
 
 
 def test_what_cannot_be_described_is_counted_all_the_same(

@@ -13,6 +13,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 
 from flopguard_hook.describing import Describer
 from standins.notes import Notes
+from training.needs import QUANTIZED, needs
 
 # Of the libraries under test: peft asks transformers by a name that is to go.
 pytestmark = pytest.mark.filterwarnings(
@@ -157,6 +158,7 @@ def test_prompt_tuning() -> None:
     assert model["adapter"]["virtual_tokens"] == 7
 
 
+@QUANTIZED
 def test_four_bit_weights_have_their_real_shape() -> None:
     """Two weights are stored in a byte; the shape is the layer's."""
     import bitsandbytes
@@ -190,6 +192,7 @@ def test_weights_packed_in_buffers() -> None:
     assert model["parameters"]["total"] == 0
 
 
+@needs("transformers.integrations.moe")
 def test_experts_are_layers() -> None:
     """Their weights are parameters of three dimensions with names of their own."""
     from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from training.deployment import printed
+from training.needs import needs
 
 ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = needs("torch.distributed.fsdp", "fully_shard")
 
 PROGRAM = """
 import json, os, sys

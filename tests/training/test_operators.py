@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.needs import COUNTS_CPU_ATTENTION
+
 Counted = Callable[[Callable[[], object]], dict[str, int]]
 
 
@@ -98,6 +100,24 @@ def test_a_forward_costs_its_products(
 
 
 @pytest.mark.parametrize(
+    "module", [nn.RNN, nn.GRU, nn.LSTM], ids=["tanh", "gru", "lstm"]
+)
+@pytest.mark.usefixtures("attached")
+def test_inference_rounds_as_without_the_hook(module: type[nn.RNNBase]) -> None:
+    """A product with a view of a weight takes the kernel that it took, of several."""
+    torch.manual_seed(0)
+    layers = module(4, 5, num_layers=2, batch_first=True).eval()
+    image = torch.randn(2, 4, 4)
+
+    with torch.no_grad():
+        expected, _ = layers(image)
+    with torch.inference_mode():
+        out, _ = layers(image)
+
+    assert torch.equal(out, expected), "torch itself gives the same in both"
+
+
+@pytest.mark.parametrize(
     ("program", "backward"),
     [
         # Two gradients, each a product as large as the forward's
@@ -156,6 +176,7 @@ def test_a_backward_costs_its_products(
                 ones(2, 6, 16),
             ),
             id="transformer layer",
+            marks=COUNTS_CPU_ATTENTION,
         ),
     ],
 )

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from training.needs import GROUPED, QUANTIZED, needs
+
 Counted = Callable[[Callable[[], object]], dict[str, int]]
 aten, mkldnn, onednn = torch.ops.aten, torch.ops.mkldnn, torch.ops.onednn
 
@@ -116,6 +118,7 @@ KERNELS = [
         ),
         16384,
         id="fp8: 2*16*32*16",
+        marks=needs("torch.ops.aten", "_scaled_mm", keyword="scale_b, Tensor? bias"),
     ),
     pytest.param(
         lambda: aten._weight_int8pack_mm(
@@ -135,6 +138,7 @@ KERNELS = [
         ),
         12288,
         id="weight of 4 bit: 2*3*64*32",
+        marks=needs("torch.ops.aten", "_weight_int4pack_mm_for_cpu"),
     ),
     pytest.param(
         lambda: onednn.qlinear_pointwise(
@@ -152,6 +156,7 @@ KERNELS = [
         ),
         120,
         id="oneDNN in fp16: 2*3*4*5",
+        marks=needs("torch.ops.onednn", "linear_dynamic_fp16"),
     ),
     pytest.param(
         lambda: mkldnn._linear_pointwise(
@@ -248,7 +253,12 @@ KERNELS = [
     pytest.param(
         fused_attention, 29184, id="attention module: 2*12*(3+1)*256 + 4*2*6*6*16"
     ),
-    pytest.param(flexible, 16384, id="flex attention: 4*2*16*16*8"),
+    pytest.param(
+        flexible,
+        16384,
+        id="flex attention: 4*2*16*16*8",
+        marks=needs("torch.nn.attention.flex_attention"),
+    ),
     # 5*n*log2(n) real operations, a quarter of it for complex operands, times four
     pytest.param(
         lambda: torch.fft.fft(ones(8, 16, dtype=torch.cfloat)), 2560, id="FFT: 5*128*4"
@@ -340,9 +350,27 @@ def experts() -> torch.Tensor:
 @pytest.mark.parametrize(
     ("program", "forward", "backward"),
     [
-        pytest.param(bits4, 12288, 12288, id="4 bit: 2*3*64*32, no gradient of weight"),
-        pytest.param(Fallback(), 1536, 3072, id="experts: 2*6*8*16, both gradients"),
-        pytest.param(experts, 1536, 3072, id="experts in one kernel"),
+        pytest.param(
+            bits4,
+            12288,
+            12288,
+            id="4 bit: 2*3*64*32, no gradient of weight",
+            marks=QUANTIZED,
+        ),
+        pytest.param(
+            Fallback(),
+            1536,
+            3072,
+            id="experts: 2*6*8*16, both gradients",
+            marks=needs("transformers.integrations.moe"),
+        ),
+        pytest.param(
+            experts,
+            1536,
+            3072,
+            id="experts in one kernel",
+            marks=needs("torch.nn.functional", "grouped_mm"),
+        ),
         pytest.param(
             lambda: nn.LSTM(4, 5)(ones(6, 3, 4))[0], 6480, 12960, id="LSTM: both"
         ),
@@ -359,6 +387,7 @@ def experts() -> torch.Tensor:
             9216,
             23040,
             id="grouped heads: 4*2*4*6*6*8, 2.5 times",
+            marks=GROUPED,
         ),
     ],
 )
@@ -378,6 +407,7 @@ def test_training_a_kernel_costs_its_products(
         pytest.param("int8_scaled_mm", [ones(3), ones(32)], 12288, id="with scales"),
     ],
 )
+@QUANTIZED
 def test_eight_bit_products_of_bitsandbytes(
     operator: str, extra: list[Any], flops: int, counted: Counted
 ) -> None:

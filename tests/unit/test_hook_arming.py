@@ -296,6 +296,30 @@ def test_a_torch_unlike_all_known_ones_is_flagged(hook: Path, pages: Path) -> No
     assert page.begun["forward"]["fp32"] == 0
 
 
+def test_a_torch_that_lacks_a_name_is_measured_at_every_step(
+    hook: Path, pages: Path
+) -> None:
+    """Counted all the same; the facts say why nothing is replayed."""
+    standin = (STANDIN / "torch" / "__init__.py").read_text()
+    other = pages.parent / "other"
+    (other / "torch").mkdir(parents=True)
+    forget = "del sys.modules['torch._C']._functorch.peek_interpreter_stack"
+    (other / "torch" / "__init__.py").write_text(f"{standin}\n{forget}\n")
+
+    done = run(hook, PROGRAM, path=str(other), FLOPGUARD_DIR=str(pages))
+
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+    (page,) = read_all(pages)
+    assert page.errors == ()
+    assert page.done["forward"]["fp32"] == 120 * STEPS
+    (facts,) = [json.loads(path.read_text()) for path in pages.glob("*.json")]
+    replay = facts["replay"]
+    assert (replay["state"], replay["replayed"]) == ("off", 0)
+    assert (
+        replay["why"] == "this torch has no torch._C._functorch.peek_interpreter_stack"
+    )
+
+
 def test_a_hidden_sitecustomize_that_raises_is_reported_by_python(
     hook: Path, pages: Path, tmp_path: Path
 ) -> None:

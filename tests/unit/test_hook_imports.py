@@ -172,6 +172,31 @@ def test_another_tools_finder_keeps_working(*, first: bool) -> None:
     assert seen[0] is module
 
 
+class Counting:
+    """A finder that notes what it is asked for, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Note it."""
+        self.asked.append(name)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before ours", "after ours"])
+@pytest.mark.usefixtures("library")
+def test_another_tools_finder_is_asked_once(*, first: bool) -> None:
+    """As without ours, wherever it stands."""
+    seen: list[ModuleType] = []
+    when_imported("lib_x.part", seen.append)
+    counting = Counting()
+    sys.meta_path.insert(0 if first else 1, counting)
+    module = importlib.import_module("lib_x.part")
+
+    assert counting.asked.count("lib_x.part") == 1
+    assert seen == [module]
+
+
 def test_modules_of_an_archive_are_told_apart(library: Path) -> None:
     """All modules of a zip file share one loader."""
     archive = library / "all.zip"

@@ -209,6 +209,51 @@ def test_points_on_a_curve_prove_only_the_curve() -> None:
     assert proven.at((3, 16)) is None
 
 
+def pairs_of_texts(sizes: Sizes) -> Charges:
+    """Return what an encoder, a decoder and the attention between them cost."""
+    batch, source, target = sizes
+    attention = 256 * (source**2 + source * target + target**2)
+    return ((1, batch * (43_008 * source + 59_392 * target + attention)),)
+
+
+PAIRS = [(2, 25), (1, 31), (1, 10), (3, 46), (3, 9), (4, 23), (3, 6), (2, 12), (4, 44)]
+
+
+def test_a_length_that_is_half_of_another_rounded_down_is_proven_for_such() -> None:
+    """Some terms depend on others then: where they do, the figure is determined."""
+    points = measured([(b, n, 2 + n // 2) for b, n in PAIRS], pairs_of_texts)
+    proven = fit(points, DIMENSION * 3)
+
+    assert proven is not None
+    assert proven.at((2, 33, 18)) == pairs_of_texts((2, 33, 18))
+    assert proven.at((3, 40, 22)) == pairs_of_texts((3, 40, 22))
+    assert proven.at((2, 33, 19)) is None
+    assert proven.at((2, 33, 17)) is None
+
+
+def test_what_depends_on_one_point_alone_is_not_proven() -> None:
+    """All odd lengths but one are missing: nothing confirms that one."""
+    even = [(b, n - n % 2) for b, n in PAIRS]
+    sizes = [(b, n, 2 + n // 2) for b, n in [*even, (1, 45), (2, 20), (3, 30)]]
+    proven = fit(measured(sizes, pairs_of_texts), DIMENSION * 3)
+
+    assert proven is None or proven.at((2, 33, 18)) is None
+
+
+def test_one_long_text_beyond_a_window_is_not_taken_in() -> None:
+    """The only one of its batch: coefficients that nothing else decides explain it."""
+
+    def windowed(sizes: Sizes) -> Charges:
+        batch, length = sizes
+        of = (4513, 1395, 10667) if length > 33 else (4581, 457, 16059)
+        return ((1, batch * (of[0] + of[1] * length + of[2] * length**2)),)
+
+    short = [(5, 25), (3, 29), (2, 23), (3, 28), (3, 1), (3, 10), (3, 22), (3, 9)]
+
+    assert fit(measured([*short, (2, 44)], windowed), TWO) is None
+    assert fit(measured(short, windowed), TWO) is not None
+
+
 def test_padded_lengths_prove_only_padded_lengths() -> None:
     """The kernels may pad the others as well: a cost with steps."""
     points = measured(

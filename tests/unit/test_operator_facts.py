@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flopguard_operator import sidecars
+from flopguard_operator import hardware, sidecars
 from flopguard_operator.ledger.entries import FactChanged, FactsNoted, WeightsSaved
 from flopguard_operator.ledger.export import lines_of
 from flopguard_operator.ledger.keys import check_signature
@@ -28,6 +28,7 @@ class Told:
     def __init__(self) -> None:
         self.marks: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
+        self.devices: dict[str, hardware.Told] = {}
 
     async def listen(self, pods: Iterable[Pod]) -> Mapping[str, Heard]:
         """Answer as `sidecars.listen` does."""
@@ -38,7 +39,11 @@ class Told:
             for uid in uids
             if uid in self.marks
         }
-        return {uid: heard for uid, heard in answers.items() if heard is not None}
+        return {
+            uid: replace(heard, devices=self.devices.get(uid))
+            for uid, heard in answers.items()
+            if heard is not None
+        }
 
 
 @pytest.fixture
@@ -75,6 +80,17 @@ def test_status_shows_hook_and_formula_side_by_side(world: World, told: Told) ->
     assert rows["formula"]["ratioToHook"] == "1.0000"
     assert world.condition("EstimatesDisagree")["status"] == "False"
     assert world.condition("CoverageIncomplete")["status"] == "False"
+
+
+def test_status_shows_what_the_devices_say(world: World, told: Told) -> None:
+    """Ten seconds of activity of an H100, beside ten steps in bf16."""
+    raw = marks_json(page(1, 10, facts(10, gpus=["NVIDIA H100 80GB HBM3"])))
+    told.marks["pod-1"] = raw | {"by_format": {"bf16": str(10 * STEP_FLOPS)}}
+    told.devices["pod-1"] = hardware.Told("nvml", 1, 10_000)
+    world.once(objects.pod())
+
+    rows = {row["source"]: row for row in world.status()["estimates"]}
+    assert rows["hardware"]["flops"] == str(989_500 * 10**9 * 10)
 
 
 def test_what_the_sidecar_tells_is_counted_too(world: World, told: Told) -> None:

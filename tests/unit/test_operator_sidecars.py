@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from flopguard_operator import sidecars
+from flopguard_operator import hardware, sidecars
 from flopguard_operator.marks import Mark
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import Pod, pod
-from flopguard_sidecar.serving import UID_HEADER
+from flopguard_sidecar.serving import DEVICES_HEADER, UID_HEADER
 from standins import objects
 
 Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -102,6 +102,38 @@ def test_a_mark_is_read_from_the_pod_that_says_who_it_is() -> None:
 
     assert found["pod-1"].measured == 50
     assert found["pod-1"].source == "sidecar"
+
+
+def listened(*lines: str) -> hardware.Told | None:
+    """Return what the operator hears of the devices from an answer's header."""
+
+    async def run() -> hardware.Told | None:
+        async with standin(saying(head(own(), *lines) + BODY)) as port:
+            return (await sidecars.listen([running()], port))["pod-1"].devices
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("lines", "devices"),
+    [
+        pytest.param(("nvml 8 12345",), hardware.Told("nvml", 8, 12345), id="devices"),
+        pytest.param(("dcgm 0 0",), hardware.Told("dcgm", 0, 0), id="the node's"),
+        pytest.param((), None, id="no header"),
+        pytest.param(("nvml 8",), None, id="a part of it"),
+        pytest.param(("amd 8 5",), None, id="another source"),
+        pytest.param(("nvml 8 -5",), None, id="a negative figure"),
+        pytest.param(("nvml 8 1e9",), None, id="no whole number"),
+        pytest.param(("nvml 8 " + "9" * 13,), None, id="longer than a life"),
+        pytest.param(("nvml 9999 5",), None, id="more devices than there are"),
+        pytest.param(("nvml \u0668 5",), None, id="digits that are not ASCII"),
+    ],
+)
+def test_the_devices_are_told_beside_the_marks(
+    lines: tuple[str, ...], devices: hardware.Told | None
+) -> None:
+    """What is malformed is left out; the mark counts all the same."""
+    assert listened(*(f"{DEVICES_HEADER}: {line}" for line in lines)) == devices
 
 
 NESTED = b"[" * 1_000_000

@@ -173,6 +173,34 @@ def test_the_profiler_is_compared_with_the_same_steps() -> None:
     assert (rows[-1]["flops"], rows[-1]["ratioToHook"]) == ("90", "0.7500")
 
 
+def test_a_profiler_that_knows_less_says_what_it_does_not_know() -> None:
+    """Work by element is left out of the ratio; operators without a cost are named."""
+    sampled = {
+        "steps": 2,
+        "flops": "95",
+        "hook_flops": "100",
+        "by_element": "5",
+        "unpriced": ["aten::_scaled_dot_product_flash_attention"],
+    }
+
+    row = list(opinions.rows((process(told=facts(1, profiler=sampled)),)))[-1]
+
+    assert (row["flops"], row["ratioToHook"]) == ("90", "0.9000")
+    assert row["note"] == (
+        "2 steps under torch.profiler; without 5 FLOPs of work by element; "
+        "it knows no cost of _scaled_dot_product_flash_attention"
+    )
+
+
+def test_a_process_that_could_not_be_sampled_gives_no_row() -> None:
+    """It says why in its facts; there is nothing to compare."""
+    skipped = {"skipped": "another profiler is active"}
+
+    rows = list(opinions.rows((process(told=facts(1, profiler=skipped)),)))
+
+    assert [row["source"] for row in rows] == ["hook", "formula"]
+
+
 FLAGGED: dict[str, tuple[dict[str, Any], str, str]] = {
     "operators by name, calls and estimate": (
         {

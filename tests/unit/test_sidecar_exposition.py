@@ -90,6 +90,18 @@ def test_a_device_adds_six_series_and_what_it_lacks_is_absent() -> None:
     assert len(series) == 11 + 6 + 1
 
 
+def test_the_summed_activity_takes_the_place_of_its_rate() -> None:
+    """Six series a device, from either source."""
+    full = GpuSample("GPU-a", 612.3, 987654.3, 0.97, 0.62, 1.98e9, 6.4e10, 3600.5)
+
+    series = render(gpu=reading("nvml", [full]))
+
+    name, key = "flopguard_gpu_tensor_active_seconds_total", label(uuid="GPU-a")
+    assert series[name, key] == 3600.5
+    assert ("flopguard_gpu_tensor_active_ratio", key) not in series
+    assert len(series) == 11 + 6
+
+
 def test_devices_are_bounded() -> None:
     """A node with a thousand devices is a lie."""
     gpu = reading("dcgm", [GpuSample(f"GPU-{n:04d}", 1.0) for n in range(1000)])

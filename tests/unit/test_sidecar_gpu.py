@@ -5,12 +5,14 @@ The real pynvml loads the stand-in library, which tests/standins/nvml.c builds t
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -20,7 +22,15 @@ from hypothesis import strategies as st
 
 from flopguard_sidecar.dcgm import DcgmSource, read_page
 from flopguard_sidecar.gpu import GpuSourceError
-from flopguard_sidecar.samples import GpuReading, GpuSample, from_dcgm, reading
+from flopguard_sidecar.samples import (
+    NOT_ACTIVE,
+    GpuReading,
+    GpuSample,
+    from_dcgm,
+    reading,
+)
+from flopguard_sidecar.serving import DEVICES_HEADER
+from standins.sidecars import sidecar, wait_for
 
 STANDINS = Path(__file__).resolve().parents[1] / "standins"
 PAGE = (STANDINS / "dcgm_exporter.prom").read_bytes()
@@ -31,6 +41,13 @@ import dataclasses, json
 from flopguard_sidecar.sampling import find_source
 source = find_source("")
 print(json.dumps([dataclasses.asdict(source.sample()) for _ in range(4)]))
+"""
+# Each look at the clock is five seconds after the one before.
+CLOCK = """
+import itertools, types
+from flopguard_sidecar import nvml
+ticks = itertools.count(100.0, 5.0)
+nvml.time = types.SimpleNamespace(monotonic=lambda: next(ticks))
 """
 NO_PYNVML = "import sys; sys.modules['pynvml'] = None\n"
 
@@ -93,6 +110,72 @@ def test_tensor_activity_is_that_between_two_samples(nvml: Path) -> None:
     ratios = [one["samples"][0]["tensor_active_ratio"] for one in sample(nvml)]
 
     assert ratios == [None, 0.625, 0.625, 0.625]
+
+
+@pytest.mark.parametrize(
+    ("failing", "seconds"),
+    [
+        pytest.param("0", [None, 3.125, 6.25, 9.375], id="every sample"),
+        pytest.param("1", [None, None, 3.125, 6.25], id="the first one fails"),
+        pytest.param("3", [None, 3.125, 3.125, 6.25], id="one in between fails"),
+    ],
+)
+def test_tensor_activity_is_summed_over_the_time_between_samples(
+    nvml: Path, failing: str, seconds: list[float | None]
+) -> None:
+    """A device without the counter has no sum; a failed sample adds nothing."""
+    told = sample(nvml, CLOCK + SAMPLE_TWICE, STANDIN_NVML_FAILING_SAMPLE=failing)
+
+    assert [one["samples"][0]["tensor_active_seconds"] for one in told] == seconds
+    assert told[-1]["samples"][1]["tensor_active_seconds"] is None
+
+
+def test_the_sum_over_devices_never_falls() -> None:
+    """A device that is lost, and a source that does not answer, keep what they had."""
+    both = [
+        GpuSample("GPU-a", tensor_active_seconds=2.5),
+        GpuSample("GPU-b", tensor_active_seconds=1.0),
+    ]
+    active = NOT_ACTIVE.after(reading("nvml", both)).after(GpuReading("none"))
+    later = active.after(reading("nvml", [replace(both[0], tensor_active_seconds=4.0)]))
+
+    assert active.header() == "nvml 2 3500"
+    assert later.header() == "nvml 2 5000"
+
+
+@pytest.mark.parametrize(
+    ("found", "header"),
+    [
+        (GpuReading("none"), ""),
+        (reading("nvml", [FIRST]), ""),
+        (GpuReading("dcgm"), "dcgm 0 0"),
+    ],
+    ids=["no device", "a device without the counter", "the node's devices"],
+)
+def test_what_is_not_the_pods_own_activity_is_no_figure(
+    found: GpuReading, header: str
+) -> None:
+    """dcgm-exporter's devices are the node's: only the source is told."""
+    assert NOT_ACTIVE.after(found).header() == header
+
+
+def test_the_marks_carry_the_activity(nvml: Path, tmp_path: Path) -> None:
+    """The real sidecar on the stand-in, as its thread samples it."""
+    variables = {"LD_LIBRARY_PATH": str(nvml)}
+    with sidecar(tmp_path, **variables) as running:
+        address = f"http://127.0.0.1:{running.port}/marks"
+
+        def header() -> str:
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                return str(answer.headers.get(DEVICES_HEADER, ""))
+
+        wait_for("the second sample", header)
+        told = re.fullmatch(r"nvml 1 ([0-9]+)", header())
+        page = running.get("/metrics").decode()
+
+    assert told is not None
+    assert int(told[1]) >= 2000
+    assert "flopguard_gpu_tensor_active_seconds_total{uuid=" in page
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Installing the hook into a volume, as the init container does."""
 
+import importlib.util
 import os
 import stat
 import subprocess
@@ -36,7 +37,19 @@ def test_the_destination_becomes_the_hook_folder(tmp_path: Path) -> None:
     install(tmp_path / "volume" / "hook")
 
     assert contents(tmp_path / "volume" / "hook") == contents(HOOK)
-    assert not list((tmp_path / "volume").rglob("__pycache__"))
+
+
+def test_byte_code_lies_beside_the_sources_and_is_taken_as_it_is(
+    tmp_path: Path,
+) -> None:
+    """A trainer may not write there: it would compile the hook in every process."""
+    install(tmp_path / "hook")
+
+    for source in (tmp_path / "hook").rglob("*.py"):
+        compiled = Path(importlib.util.cache_from_source(str(source))).read_bytes()
+        assert compiled[:4] == importlib.util.MAGIC_NUMBER
+        # PEP 552: of the flags the lowest says hash, the next says check it.
+        assert int.from_bytes(compiled[4:8], "little") == 0b01
 
 
 def test_every_user_may_read_it_and_only_the_owner_write_it(tmp_path: Path) -> None:

@@ -125,9 +125,9 @@ class EstimateStatus(ApiModel):
     """A second opinion on the hook's count; nothing is charged by it."""
 
     source: Word
-    """Where the figure comes from: hook, formula or profiler."""
+    """Where the figure comes from: hook, formula, profiler or hardware."""
     flops: FlopsCount
-    """FLOPs of training that this source says were executed."""
+    """FLOPs of training that this source says were executed; hardware: of all work."""
     ratio_to_hook: Ratio
     """This figure divided by the hook's for the same work, "1.0000"."""
     note: Annotated[str, Field(max_length=512)] = ""
@@ -177,7 +177,7 @@ class RunStatus(ApiModel):
         tuple[EstimateStatus, ...],
         Field(max_length=MAX_ESTIMATES, json_schema_extra=_ATOMIC),
     ] = ()
-    """What the hook counted, beside what a formula and a profiler say."""
+    """What the hook counted, beside what a formula, a profiler and the devices say."""
     flops_per_second: FlopsCount | None = None
     """The present rate."""
     percent_of_budget: Ratio | None = None

@@ -13,7 +13,7 @@ if os.environ.get("STANDIN_TORCH_BROKEN"):
     msg = "the stand-in was told to fail"
     raise ImportError(msg)
 
-__version__ = "0+standin"
+__version__ = "2.8+standin"
 _stack: "list[Any]" = []
 _grad = [True]
 
@@ -68,6 +68,9 @@ def _pop_mode() -> Any:
 
 class _Operator:
     _schema = SimpleNamespace(name="aten::mm")
+
+    def name(self) -> str:
+        return "aten::mm"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not _stack:
@@ -170,12 +173,16 @@ _module(
     "_C",
     **dict.fromkeys(_SWITCHES, _no),
     _dynamo=SimpleNamespace(eval_frame=object()),
-    _functorch=object(),
-    _TorchDispatchModeKey=object(),
+    _functorch=SimpleNamespace(peek_interpreter_stack=lambda: None),
+    _TorchDispatchModeKey=SimpleNamespace(FAKE=0, PROXY=1, FUNCTIONAL=2),
+    _current_graph_task_id=lambda: -1,
+    _get_dispatch_mode=lambda _: None,
+    _len_torch_function_stack=lambda: 0,
     DispatchKey=SimpleNamespace(CompositeImplicitAutograd=object()),
     _len_torch_dispatch_stack=lambda: len(_stack),
     _get_dispatch_stack_at=lambda i: _stack[i],
     _get_tracing_state=lambda: None,
+    _dispatch_has_kernel_for_dispatch_key=_no,
 )
 _module("_guards", TracingContext=SimpleNamespace(try_get=lambda: None))
 _module("compiler", is_compiling=_no)
