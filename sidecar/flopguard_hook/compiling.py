@@ -5,13 +5,14 @@ can be set on code objects without it.
 """
 
 import sys
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Iterator
 
 import torch
 
 from flopguard_hook import dataset, saving
 from flopguard_hook.dispatch import Meter
+from flopguard_hook.imports import when_imported
 from flopguard_hook.metering import Metering
 from flopguard_hook.noting import note_facts
 
@@ -30,6 +31,18 @@ _ENTRIES: Any = (
     dataset._note,
 )
 
+# Imported when first needed. Before torch 2.7 a mark does not hold for what is called.
+_LATER = (
+    "architecture",
+    "layers",
+    "methods",
+    "parallel",
+    "profiling",
+    "saves",
+    "surroundings",
+    "versions",
+)
+
 
 def hide_from_dynamo(*entries: Any) -> None:
     """Mark every function of the hook as not to be compiled when it runs.
@@ -44,6 +57,13 @@ def hide_from_dynamo(*entries: Any) -> None:
         skip = getattr(dynamo, "skip_code", lambda _: None)
         for code in (*_codes_of_package(), *(entry.__code__ for entry in entries)):
             skip(code)
+        for name in _LATER:
+
+            def skip_later(module: ModuleType) -> None:
+                for code in _codes_of_module(module):
+                    skip(code)
+
+            when_imported(f"{__package__}.{name}", skip_later)
         return
     action, strategy = dynamo._FrameAction, dynamo._FrameExecStrategy
     frame_only = strategy(action.SKIP, action.DEFAULT)
@@ -58,9 +78,13 @@ def _codes_of_package() -> "Iterator[CodeType]":
     package = __name__.split(".", maxsplit=1)[0]
     for name, module in list(sys.modules.items()):
         if name == package or name.startswith(package + "."):
-            for value in vars(module).values():
-                if getattr(value, "__module__", None) == name:
-                    yield from _codes_of(value)
+            yield from _codes_of_module(module)
+
+
+def _codes_of_module(module: ModuleType) -> "Iterator[CodeType]":
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) == module.__name__:
+            yield from _codes_of(value)
 
 
 def _codes_of(value: Any) -> "Iterator[CodeType]":
