@@ -61,6 +61,11 @@ bench-hook: install train ## Time the hook against none and two others: docs/ben
 	$(call say,what the hook costs)
 	@PYTHONPATH=tests:sidecar $(TRAIN)/bin/python -m bench $(BENCH)
 
+.PHONY: bench-ledger
+bench-ledger: install ## Time appends, verification and start of the ledger: docs/benchmarks/ledger.md (5 minutes)
+	$(call say,how fast the ledger is)
+	@PYTHONPATH=tests $(BIN)/python -m bench_ledger $(LEDGER)
+
 .PHONY: verify-counting
 verify-counting: install train model ## Count every family and method four ways: docs/counting.md (10 minutes)
 	$(call say,what the hook counts)

@@ -83,6 +83,31 @@ def test_the_published_consistency_proofs_come_out(vector: dict[str, Any]) -> No
     assert is_consistent(old, ROOTS[old - 1], new, ROOTS[new - 1], proof)
 
 
+@pytest.mark.parametrize(
+    "vector", VECTORS["refused"]["inclusion"], ids=lambda vector: vector["why"]
+)
+def test_a_spoiled_published_inclusion_is_refused(vector: dict[str, Any]) -> None:
+    """What differs from a published vector in one thing proves nothing."""
+    leaf, top, proof = (
+        LEAVES[vector["leaf"]],
+        ROOTS[vector["root"] - 1],
+        vector["proof"],
+    )
+
+    assert not includes(leaf, vector["index"], vector["size"], top, hexes(proof))
+
+
+@pytest.mark.parametrize(
+    "vector", VECTORS["refused"]["consistency"], ids=lambda vector: vector["why"]
+)
+def test_a_spoiled_published_consistency_is_refused(vector: dict[str, Any]) -> None:
+    """The same, of growth."""
+    before, after = ROOTS[vector["old_root"] - 1], ROOTS[vector["new_root"] - 1]
+    old, new, proof = vector["old"], vector["new"], hexes(vector["proof"])
+
+    assert not is_consistent(old, before, new, after, proof)
+
+
 def test_the_frontier_is_the_naive_tree_at_every_size() -> None:
     """Appending one by one gives the root that the recursive definition gives."""
     frontier = Frontier()

@@ -7,7 +7,7 @@ the commit that made them due.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from flopguard_operator.ledger import census
@@ -110,23 +110,30 @@ class Replay:
     counted: tuple[Entry, tuple[census.Counted, ...], int] | None = None
     """The newest count of the entries; what it should be, of the runs and of `own`."""
 
-    def step(self, entry: Entry) -> Iterator[Contradiction]:
-        """Apply one more entry and yield what is wrong with it."""
+    def step(self, entry: Entry) -> Iterable[Contradiction]:
+        """Apply one more entry and return what is wrong with it."""
+        event = entry.event
+        if type(event) is Settlement and entry.at == self.at:
+            before = self.accounts.get(event.run.uid)
+            if before is not None and event.run == before.ref:
+                return self._settle_one(entry, event, before)
+        return self._step(entry)
+
+    def _settle_one(
+        self, entry: Entry, event: Settlement, before: Account
+    ) -> Iterable[Contradiction]:
+        """Apply a settlement: what almost all entries are."""
+        after = self.accounts[event.run.uid] = apply(before, event)
+        self.touched[event.run.uid] = entry.index
+        if after.streams[event.stream].done is event.done:
+            return ()  # it was just taken over: it is above the one before
+        return _settlement(entry, event, before)
+
+    def _step(self, entry: Entry) -> Iterator[Contradiction]:
         if entry.at != self.at:
             yield from self.settle()
             self.at = entry.at
         event, run = entry.event, entry.event.run
-        if isinstance(event, Settlement) and run.uid in self.accounts:
-            before = self.accounts[run.uid]
-            if run is not before.ref and run != before.ref:
-                yield _wrong(entry, RUNS, "the run's UID is another run's")
-            after = apply(before, event)
-            if after.streams[event.stream].done is not event.done:
-                # It was not just taken over, so it is perhaps not above the one before.
-                yield from _settlement(entry, event, before)
-            self.accounts[run.uid] = after
-            self.touched[run.uid] = entry.index
-            return
         if isinstance(event, RunsCounted):
             self.counted = entry, census.of(self.accounts), self.own
         if run == NO_RUN:
