@@ -16,6 +16,7 @@ from flopguard_operator.cli_report import report
 from flopguard_operator.cli_show import print_checks
 from flopguard_operator.evidence.told import PACK_OUTCOMES
 from flopguard_operator.evidence.verify import verify_pack
+from flopguard_operator.ledger.crew import digesting
 from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.report.document import OUTCOMES
@@ -58,7 +59,8 @@ def verify(file: str, vkey: str, *, machine: bool) -> None:
     """
     with pack_or_lines(file) as given:
         if given.pack is None:
-            checked = verify_lines(given.lines, check_signature, vkey)
+            with digesting(given.size) as digest:
+                checked = verify_lines(given.lines, check_signature, vkey, digest)
         else:
             checked = verify_pack(given.pack, check_signature, vkey)
         outcomes = OUTCOMES if given.pack is None else PACK_OUTCOMES

@@ -92,6 +92,7 @@ class Given:
 
     pack: BinaryIO | None  # an evidence pack, which seeks
     lines: Iterable[bytes] = ()  # of a ledger, if it is no pack
+    size: int = 0  # bytes of the file
 
 
 @contextmanager
@@ -113,7 +114,8 @@ def pack_or_lines(file: str) -> Iterator[Given]:
         elif file == "-":
             yield Given(None, lines_of(stream))
         else:
-            yield Given(None, stack.enter_context(ledger_lines(file)))
+            size = Path(file).stat().st_size
+            yield Given(None, stack.enter_context(ledger_lines(file)), size)
 
 
 def write_text(text: str, output: Path | None) -> None:

@@ -15,6 +15,7 @@ from flopguard_operator.cli_show import line_of, print_checks
 from flopguard_operator.ledger import proofs
 from flopguard_operator.ledger.checking import check_file
 from flopguard_operator.ledger.comparing import compare, sentences
+from flopguard_operator.ledger.crew import digesting
 from flopguard_operator.ledger.encoding import decode
 from flopguard_operator.ledger.export import Header, Leaf, Rotation, SignedHead, parse
 from flopguard_operator.ledger.findings import Report
@@ -91,8 +92,8 @@ def check(db: Path, vkey: str, *, machine: bool) -> None:
     """
     with told():
         beside = check_file(db, datetime.now(UTC))
-    with ledger_lines(str(db)) as lines:
-        found = verify_lines(lines, check_signature, vkey)
+    with ledger_lines(str(db)) as lines, digesting(db.stat().st_size) as digest:
+        found = verify_lines(lines, check_signature, vkey, digest)
     whole = Report((*found.checks, *beside), found.size, found.root, found.vkey)
     print_checks(whole, machine=machine)
     sys.exit(whole.exit_code)

@@ -103,15 +103,25 @@ def apply(account: Account, event: Event) -> Account:
 
 
 def _settled(account: Account, event: Settlement) -> Account:
-    """Return the account after a settlement: what almost all entries are.
+    """Return the account after a settlement: what almost all entries are."""
+    return raised(account, mark_of(event), 1)
+
+
+def raised(account: Account, mark: Mark, entries: int) -> Account:
+    """Return the account after settlements of a stream, of which a mark is the last.
 
     As `replace` does it, which takes ten times as long for as many fields.
+
+    Args:
+        account: of the run.
+        mark: with all that the settlements say.
+        entries: how many they are.
     """
     after = object.__new__(Account)
     after.__dict__.update(
         account.__dict__,
-        entries=account.entries + 1,
-        streams=_merged(account.streams, mark_of(event)),
+        entries=account.entries + entries,
+        streams=_merged(account.streams, mark),
     )
     return after
 

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from flopguard_operator.ledger import census
-from flopguard_operator.ledger.accounts import Account, apply, due, totals, upper_of
+from flopguard_operator.ledger.accounts import (
+    Account,
+    apply,
+    due,
+    raised,
+    totals,
+    upper_of,
+)
 from flopguard_operator.ledger.entries import (
     NO_RUN,
     AttemptOpened,
@@ -27,7 +34,8 @@ from flopguard_operator.ledger.entries import (
     TermsSet,
     WeightsSaved,
 )
-from flopguard_operator.marks import Mark
+from flopguard_operator.ledger.stretches import Stretch
+from flopguard_operator.marks import Mark, merge
 from flopguard_operator.policy.checks import evaluate, holds, reached_at
 from flopguard_operator.policy.rules import PolicyError, governing
 from flopguard_operator.policy.verdict import Verdict
@@ -128,6 +136,34 @@ class Replay:
         if after.streams[event.stream].done is event.done:
             return ()  # it was just taken over: it is above the one before
         return _settlement(entry, event, before)
+
+    def takes(self, stretch: Stretch) -> bool:
+        """Tell whether nothing in a stretch can be wrong, or make a crossing due."""
+        after: dict[str, Account] = {}
+        for row in stretch.rows:
+            uid = row.run.uid
+            account = after.get(uid) or self.accounts.get(uid)
+            if account is None or account.ref != row.run:
+                return False
+            before = account.streams.get(row.first.stream)
+            if before is not None and merge(before, row.first) is not row.first:
+                return False
+            after[uid] = raised(account, row.last, row.count)
+        return all(
+            uid in self.quiet and self.quiet[uid].holds(account)
+            for uid, account in after.items()
+        )
+
+    def take(self, stretch: Stretch) -> Iterator[Contradiction]:
+        """Apply a stretch that it `takes`; yield what earlier commits still owe."""
+        first, last = stretch.at
+        if self.at != first or first != last:
+            yield from self.settle()
+        self.at = last
+        for row in stretch.rows:
+            uid = row.run.uid
+            self.accounts[uid] = raised(self.accounts[uid], row.last, row.count)
+            self.touched[uid] = row.index
 
     def _step(self, entry: Entry) -> Iterator[Contradiction]:
         if entry.at != self.at:

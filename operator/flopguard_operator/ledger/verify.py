@@ -4,7 +4,7 @@ Nothing here reads a file, a clock or a network, and no input raises: every find
 a check in the report.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from flopguard_operator.ledger import custody, note, tree
@@ -37,6 +37,7 @@ from flopguard_operator.ledger.findings import (
 )
 from flopguard_operator.ledger.note import CheckSignature, Head
 from flopguard_operator.ledger.replay import RULES, Replay
+from flopguard_operator.ledger.stretches import Stretch
 
 MAX_ROTATIONS = 1000  # of keys: more is no ledger, but an attempt to fill the memory
 
@@ -55,8 +56,46 @@ class _Reading:
     findings: Findings = field(default_factory=Findings)
 
 
+@dataclass(frozen=True)
+class Digested:
+    """A leaf as the replay needs it."""
+
+    leaf: bytes  # its hash
+    entry: Entry | None
+    wrong: str = ""  # why there is no entry
+
+
+@dataclass(frozen=True)
+class Stretched:
+    """Leaves that are settlements and nothing else, summed up."""
+
+    batch: Sequence[bytes]
+    hashes: bytes  # of the leaves, one after the other
+    stretch: Stretch
+
+
+Digest = Callable[[Iterable[Part]], Iterable[Part | Digested | Stretched]]
+
+
+def digested(parts: Iterable[Part]) -> Iterator[Part | Digested]:
+    """Yield the parts of an export, each leaf digested."""
+    for part in parts:
+        yield digest_of(part.data) if isinstance(part, Leaf) else part
+
+
+def digest_of(data: bytes) -> Digested:
+    """Return the hash of a leaf, and its entry if the bytes are one."""
+    try:
+        return Digested(tree.leaf_hash(data), decode(data))
+    except LedgerError as error:
+        return Digested(tree.leaf_hash(data), None, str(error))
+
+
 def verify_lines(
-    lines: Iterable[bytes], check_signature: CheckSignature, vkey: str = ""
+    lines: Iterable[bytes],
+    check_signature: CheckSignature,
+    vkey: str = "",
+    digest: Digest = digested,
 ) -> Report:
     """Verify an export.
 
@@ -65,10 +104,11 @@ def verify_lines(
         check_signature: tells whether an Ed25519 signature holds.
         vkey: the key that must have signed, from a source that the verifier trusts;
             without it the file's own key is taken, and the report says so.
+        digest: hashes and reads the leaves, perhaps elsewhere (`ledger/crew.py`).
     """
     reading = _Reading()
     try:
-        for part in parse(lines):
+        for part in digest(parse(lines)):
             _take(reading, part)
     except TruncatedError as error:
         reading.findings.add("format", str(error), INCOMPLETE)
@@ -99,10 +139,12 @@ def verify_lines(
     )
 
 
-def _take(reading: _Reading, part: Part) -> None:
+def _take(reading: _Reading, part: Part | Digested | Stretched) -> None:
     match part:
-        case Leaf():
-            _leaf(reading, part.data)
+        case Digested():
+            _leaf(reading, part)
+        case Stretched():
+            _stretch(reading, part)
         case Header():
             reading.header, reading.custody = part, custody.begun(part.vkey)
         case SignedHead():
@@ -111,13 +153,25 @@ def _take(reading: _Reading, part: Part) -> None:
             reading.notes = [*reading.notes, part.note][: MAX_ROTATIONS + 1]
 
 
-def _leaf(reading: _Reading, data: bytes) -> None:
-    index = reading.leaves.size
-    reading.leaves.append(tree.leaf_hash(data))
-    try:
-        entry = decode(data)
-    except LedgerError as error:
-        reading.findings.add("leaves", f"entry {index}: {error}")
+def _stretch(reading: _Reading, part: Stretched) -> None:
+    """Take a stretch in at once, or else leaf by leaf."""
+    if part.stretch.index != reading.leaves.size or not reading.replay.takes(
+        part.stretch
+    ):
+        for data in part.batch:
+            _leaf(reading, digest_of(data))
+        return
+    reading.findings.contradict(reading.replay.take(part.stretch))
+    append, hashes = reading.leaves.append, part.hashes
+    for at in range(0, len(hashes), tree.HASH_BYTES):
+        append(hashes[at : at + tree.HASH_BYTES])
+
+
+def _leaf(reading: _Reading, digested: Digested) -> None:
+    index, entry = reading.leaves.size, digested.entry
+    reading.leaves.append(digested.leaf)
+    if entry is None:
+        reading.findings.add("leaves", f"entry {index}: {digested.wrong}")
         return
     if entry.index != index:
         reading.findings.add("order", f"entry {entry.index} stands at place {index}")
