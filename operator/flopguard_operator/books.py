@@ -24,7 +24,11 @@ from flopguard_operator.ledger.entries import (
     RunRef,
     RunsCounted,
 )
-from flopguard_operator.ledger.errors import FencedError, LedgerError
+from flopguard_operator.ledger.errors import (
+    FencedError,
+    LedgerBrokenError,
+    LedgerError,
+)
 from flopguard_operator.ledger.note import Head
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.marks import Mark, merge
@@ -66,6 +70,8 @@ class Books:
     vkey: str = ""
     fenced: asyncio.Event = field(default_factory=asyncio.Event)
     """Another operator has taken the ledger over: this one has to stop."""
+    broken: asyncio.Event = field(default_factory=asyncio.Event)
+    """The disk failed under the ledger: this process has to end, closing nothing."""
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     _store: SqliteStore | None = None
     _wrong: str = ""  # with the file, as the check beside the work has found
@@ -140,6 +146,9 @@ class Books:
             await loop.run_in_executor(self._thread, function, *args)
         except FencedError:
             self.fenced.set()
+            raise
+        except LedgerBrokenError:
+            self.broken.set()
             raise
 
     def _load(self) -> None:

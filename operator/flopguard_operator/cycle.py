@@ -7,6 +7,7 @@ after it everything that follows is derived from the ledger again.
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -81,6 +82,9 @@ class Cycle:
             except Exception:  # noqa: BLE001 - the loop outlives every surprise
                 _log.exception("cycle failed")
                 whole = False
+            if self.books.broken.is_set():  # said in every status by now
+                _log.critical("the disk failed under the ledger: starting anew")
+                os._exit(os.EX_IOERR)
             ended = time.monotonic()
             if whole:
                 self.ended_at = ended

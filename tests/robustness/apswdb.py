@@ -11,6 +11,8 @@ from typing import Any
 
 import apsw
 
+_CODES = {apsw.IOError: sqlite3.SQLITE_IOERR, apsw.FullError: sqlite3.SQLITE_FULL}
+
 
 class Connection:
     """What the store uses of `sqlite3.Connection`.
@@ -28,7 +30,7 @@ class Connection:
             # Without shared memory a write-ahead log needs the file for itself.
             self.execute("PRAGMA locking_mode = EXCLUSIVE")
             self.execute("PRAGMA journal_mode = WAL")
-            self.execute("PRAGMA wal_autocheckpoint = 8")
+            self.execute("PRAGMA wal_autocheckpoint = 0")
             self.execute(f"PRAGMA synchronous = {synchronous}")
         except sqlite3.Error:
             self.close()
@@ -83,5 +85,7 @@ def _errors_translated() -> Iterator[None]:
         yield
     except apsw.Error as error:
         told = sqlite3.OperationalError(str(error))
-        told.sqlite_errorcode = getattr(error, "extendedresult", 1)
+        # One that the VFS itself has raised has no code yet.
+        code = getattr(error, "extendedresult", 0) or _CODES.get(type(error), 1)
+        told.sqlite_errorcode = code
         raise told from error

@@ -8,7 +8,6 @@ returned must be there in the next life, under a head that extends the one it re
 import itertools
 import random
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,15 @@ from typing import Any
 import apsw
 
 from flopguard_operator.ledger import keys
+from flopguard_operator.ledger import store as keeping
 from flopguard_operator.ledger.accounts import fold
 from flopguard_operator.ledger.custody import KnownHead
 from flopguard_operator.ledger.entries import RunRef, Settlement
-from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
+from flopguard_operator.ledger.errors import (
+    LedgerBrokenError,
+    LedgerError,
+    LedgerUnavailableError,
+)
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.marks import Mark
 from robustness.apswdb import Connection
@@ -29,6 +33,7 @@ from robustness.rows import Row
 LIVES = 3
 _MOST_CHANGES = 160
 _MOST_COMMITS = 40
+_CHECKPOINT_EVERY = 4  # commits; the product waits longer
 EIO, FULL, SHORT, FSYNC = (
     "EIO of a write",
     "full disk",
@@ -56,6 +61,7 @@ class Trial:
         lost: FLOPs that were acknowledged and are gone.
         twice: FLOPs that are there and were never asked for.
         refused: Whether the ledger noticed that it is not whole.
+        connections: That its store has opened in this life.
     """
 
     disk: Disk
@@ -68,6 +74,7 @@ class Trial:
     lost: int = 0
     twice: int = 0
     refused: bool = False
+    connections: list[Connection] = field(default_factory=list)
 
 
 def power_cuts(seeds: range, synchronous: str = "FULL") -> Iterator[Row]:
@@ -145,18 +152,12 @@ def _arm_cut(trial: Trial) -> None:
 
 
 def _arm_error(trial: Trial, kind: str) -> None:
-    """Let one change fail; of a failed fsync all later ones too.
-
-    Linux forgets what a failed fsync was to save, and SQLite would go on with a log of
-    which parts are gone: the operator's process ends at once, closing nothing.
-    """
+    """Let one change fail; of what a failed fsync was to save, nothing is left."""
     at = trial.disk.changes + trial.chance.randint(1, _MOST_CHANGES)
     failed: list[str] = []
 
     def fault(change: str) -> None:
         fits = change.startswith("sync") if kind == FSYNC else change == "write"
-        if failed and kind == FSYNC:
-            raise apsw.IOError(ENDED)
         if failed or trial.disk.changes < at or not fits:
             return
         failed.append(change)
@@ -168,29 +169,48 @@ def _arm_error(trial: Trial, kind: str) -> None:
     trial.disk.fault = fault
 
 
+def _ended(_kind: str) -> None:
+    raise apsw.IOError(ENDED)
+
+
 def _open(trial: Trial, vfs: str) -> SqliteStore:
     def connect(path: Path) -> Any:
-        return Connection(path.name, vfs, trial.synchronous)
+        connection = Connection(path.name, vfs, trial.synchronous)
+        trial.connections.append(connection)
+        return connection
 
     known = [KnownHead(*trial.head)] if trial.head else []
+    keeping.CHECKPOINT_EVERY = _CHECKPOINT_EVERY
     return SqliteStore(Path("ledger.db"), _KEY, known, connect)
 
 
 def _live(trial: Trial, vfs: str) -> None:
-    """Open the ledger and commit until something fails; then all is closed."""
-    store = None
+    """Open the ledger and commit, as a process does that ends when the disk fails."""
     try:
         store = _open(trial, vfs)
-        for _ in range(_MOST_COMMITS):
+    except (LedgerError, LedgerUnavailableError) as error:
+        trial.refused |= isinstance(error, LedgerError)
+        _end_process(trial)
+        return
+    for _ in range(_MOST_COMMITS):
+        try:
             _commit(trial, store)
-    except LedgerError:
-        trial.refused = True
-    except LedgerUnavailableError:
-        pass
-    finally:
-        if store is not None:
-            with suppress(Exception):
-                store.close()
+        except LedgerBrokenError:
+            break
+        except LedgerUnavailableError:
+            continue  # there may be room again
+        except LedgerError:
+            trial.refused = True
+            break
+    _end_process(trial)
+
+
+def _end_process(trial: Trial) -> None:
+    """Close what the store has left open, as a process that ends does: unwritten."""
+    trial.disk.fault = _ended
+    for connection in trial.connections:
+        connection.close()
+    trial.connections.clear()
 
 
 def _commit(trial: Trial, store: SqliteStore) -> None:

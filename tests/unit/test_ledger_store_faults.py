@@ -13,7 +13,7 @@ import pytest
 
 from flopguard_operator.ledger import database
 from flopguard_operator.ledger.entries import Event, HoldReleased
-from flopguard_operator.ledger.errors import LedgerUnavailableError
+from flopguard_operator.ledger.errors import LedgerBrokenError, LedgerUnavailableError
 from flopguard_operator.ledger.store import SqliteStore, export_file
 from standins.ledgers import AT, assert_whole, tell
 from vectors.ledger_story import KEY, A, B, settled
@@ -37,6 +37,7 @@ class Faulty(sqlite3.Connection):
 
     fail_at = -1
     persisted = False
+    code = sqlite3.SQLITE_FULL
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         """Run a statement, or fail as SQLite does when the disk fails."""
@@ -45,8 +46,8 @@ class Faulty(sqlite3.Connection):
             return super().execute(sql, *parameters)
         if self.persisted:
             super().execute(sql, *parameters)
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        error = sqlite3.OperationalError("it failed")
+        error.sqlite_errorcode = self.code
         raise error
 
     def executemany(self, sql: str, rows: Any, /) -> sqlite3.Cursor:
@@ -82,7 +83,7 @@ def test_a_failed_statement_leaves_all_or_nothing(
         tell(store)
         before = store.head
         faulty[-1].fail_at, faulty[-1].persisted = place, persisted
-        with pytest.raises(LedgerUnavailableError, match="the disk fails"):
+        with pytest.raises(LedgerUnavailableError, match="the disk is full"):
             store.commit(EVENTS, [], AT)
         store.load()
         happened = store.head != before
@@ -93,6 +94,32 @@ def test_a_failed_statement_leaves_all_or_nothing(
             store.commit(EVENTS, [], AT)
         assert store.head.size == before.size + len(EVENTS)
         assert_whole(store)
+
+
+def test_a_store_whose_disk_failed_is_used_no_more(path: Path) -> None:
+    """Not even closed, which would write; a process that starts anew goes on."""
+    faulty: list[Faulty] = []
+
+    def connect(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None, factory=Faulty)
+        faulty.append(connection)
+        return connection
+
+    store = SqliteStore(path, KEY, connect=connect)
+    tell(store)
+    before = store.head
+    faulty[-1].fail_at, faulty[-1].code = 3, sqlite3.SQLITE_IOERR
+    with pytest.raises(LedgerBrokenError, match="the disk fails"):
+        store.commit(EVENTS, [], AT)
+    store.close()
+
+    assert faulty[-1].in_transaction, "it is as the failure left it"
+    with pytest.raises(LedgerBrokenError, match="the disk fails"):
+        store.load()
+    faulty[-1].close()  # as the end of the process does
+    with closing(SqliteStore(path, KEY)) as anew:
+        assert anew.head == before
+        assert_whole(anew)
 
 
 def test_the_table_of_faults_covers_every_statement(path: Path) -> None:

@@ -17,7 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flopguard_operator.ledger.encoding import decode_mark, encode_mark
-from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
+from flopguard_operator.ledger.errors import (
+    LedgerBrokenError,
+    LedgerError,
+    LedgerUnavailableError,
+)
 from flopguard_operator.marks import Mark, merge
 
 Connection = sqlite3.Connection
@@ -90,6 +94,8 @@ def connect(path: Path) -> Connection:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # An automatic checkpoint keeps the errors of the disk to itself.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
     except BaseException:
         connection.close()
         raise
@@ -115,6 +121,8 @@ def errors_named(path: Path) -> Iterator[None]:
             message = (
                 f"the ledger {path} cannot be used now: {_PASSING[code]} ({error})"
             )
+            if code == sqlite3.SQLITE_IOERR:
+                raise LedgerBrokenError(message) from error
             raise LedgerUnavailableError(message) from error
         message = f"{path} is not an intact ledger: restore its newest copy ({error})"
         raise LedgerError(message) from error
@@ -317,3 +325,8 @@ def damage(connection: Connection) -> str:
     """Return what SQLite itself finds wrong with the file, "" if nothing."""
     (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     return "" if found == "ok" else str(found)
+
+
+def checkpoint(connection: Connection) -> None:
+    """Copy the write-ahead log into the file, as far as no reader is in the way."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

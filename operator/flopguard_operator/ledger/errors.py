@@ -4,6 +4,7 @@ LedgerError             wrong for good: trying again changes nothing
 FencedError             another writer took the ledger over: this one stops
 ForkedError             the ledger does not extend a head that is known
 LedgerUnavailableError  the disk is full, read-only or failing: try again later
+LedgerBrokenError       the disk failed under a write: this process has to end
 """
 
 
@@ -21,3 +22,12 @@ class ForkedError(LedgerError):
 
 class LedgerUnavailableError(Exception):
     """The store could not be read or written now; nothing is half-written."""
+
+
+class LedgerBrokenError(LedgerUnavailableError):
+    """The disk failed: what is on it is only known to a process that starts anew.
+
+    Linux forgets what a failed fsync was to save, so a connection that goes on, even
+    one that is only closed, may copy what is not there into the file
+    (https://wiki.postgresql.org/wiki/Fsync_Errors; tests/robustness/powercuts.py).
+    """

@@ -27,7 +27,7 @@ from flopguard_operator.ledger.entries import (
     KeyRotated,
     Settlement,
 )
-from flopguard_operator.ledger.errors import LedgerError
+from flopguard_operator.ledger.errors import LedgerBrokenError, LedgerError
 from flopguard_operator.ledger.filesystems import refuse_network
 from flopguard_operator.ledger.keys import SigningKey
 from flopguard_operator.ledger.note import Head
@@ -52,6 +52,9 @@ class Loaded:
     head: Head
     counts: Mapping[str, int] = field(default_factory=dict)
     """Run UID → number of its entries, which `entries` may be fewer than."""
+
+
+CHECKPOINT_EVERY = 64  # commits; the log holds a few pages of each until then
 
 
 class Store(Protocol):
@@ -115,7 +118,8 @@ class Store(Protocol):
         Raises:
             LedgerError: an event or document cannot be kept, or somebody else wrote.
             FencedError: another writer has claimed the ledger.
-            LedgerUnavailableError: the disk is full, failing or read-only.
+            LedgerUnavailableError: the disk is full or read-only.
+            LedgerBrokenError: it failed; the process has to end, closing nothing.
         """
 
     def rotate(self, successor: SigningKey, reason: str, at: str) -> Head:
@@ -176,6 +180,8 @@ class SqliteStore:
         self._keys = (key,) if successor is None else (key, successor)
         self._known, self._whole_up_to = tuple(known), whole_up_to
         self._connection: database.Connection | None = None
+        self._commits = 0
+        self._broken = ""  # why this process may not touch the file again
         self._own: KnownHead | None = None  # the newest head that this store has seen
         self._epoch: int | None = None
         self._custody: Custody
@@ -252,7 +258,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """See `Store.close`."""
-        if self._connection is not None:
+        if self._connection is not None and not self._broken:
             self._connection.close()
             self._connection = None
 
@@ -291,6 +297,9 @@ class SqliteStore:
             connection.execute("COMMIT" if wanted else "ROLLBACK")
             # and from here on the new ones; `_opened` tells which.
             self._took_place(frontier, entries, change)
+            self._commits += 1
+            if self._commits % CHECKPOINT_EVERY == 0:
+                database.checkpoint(connection)
         return self.head
 
     def _took_place(
@@ -306,23 +315,20 @@ class SqliteStore:
             self._key = change.successor
 
     def _opened(self) -> database.Connection:
+        if self._broken:
+            raise LedgerBrokenError(self._broken)
         if self._connection is not None:
             return self._connection
         refuse_network(self._path)
-        with database.errors_named(self._path):
-            connection = self._connect(self._path)
-            try:
-                key = self._keys[0]
-                first = note.sign_head(
-                    _head(key.name, tree.Frontier()), key.verifier, key.sign
-                )
-                database.begin_if_new(connection, key.verifier.text, first)
-                migrating.migrate(connection)
-                self._check(connection)
-            except BaseException:
-                connection.close()
-                raise
-        self._connection = connection
+        with self._kept_if_broken(), database.errors_named(self._path):
+            connection = self._connection = self._connect(self._path)
+            key = self._keys[0]
+            first = note.sign_head(
+                _head(key.name, tree.Frontier()), key.verifier, key.sign
+            )
+            database.begin_if_new(connection, key.verifier.text, first)
+            migrating.migrate(connection)
+            self._check(connection)
         return connection
 
     def _check(self, connection: database.Connection) -> None:
@@ -340,9 +346,20 @@ class SqliteStore:
     def _usable(self) -> Iterator[database.Connection]:
         """Give the connection; drop it after an error, since its state is unknown."""
         connection = self._opened()
+        with self._kept_if_broken(), database.errors_named(self._path):
+            yield connection
+
+    @contextmanager
+    def _kept_if_broken(self) -> Iterator[None]:
+        """Close the connection after an error, but not after one of the disk.
+
+        Closing would write. The process has to end with the connection open.
+        """
         try:
-            with database.errors_named(self._path):
-                yield connection
+            yield
+        except LedgerBrokenError as error:
+            self._broken = str(error)
+            raise
         except BaseException:
             self.close()
             raise
