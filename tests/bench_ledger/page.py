@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+_QUIET = 0.5  # load average of the minute before
+_BUSY = """**The machine was busy when this began: take these figures as coarse.**
+
+"""
 TARGETS = {"verify": 10.0, "start": 5.0}  # seconds for a million entries
 
 
@@ -23,7 +27,7 @@ Nothing is left out of an append: the entry is encoded and hashed, the high-wate
 merged, the tree grown, the head signed, and all of it durable (WAL, `synchronous=FULL`)
 before `commit` returns. Medians.
 
-| where it ran | |
+{_BUSY if found["machine"]["load_at_start"] > _QUIET else ""}| where it ran | |
 | --- | --- |
 {facts}
 """
@@ -65,7 +69,8 @@ def _large(found: Mapping[str, Any]) -> str:
             f"{large['entries'] / verify['seconds']:,.0f}",
             "",
         ),
-        ("the same, peak memory", f"{verify['peak_mb']:.0f} MB", ""),
+        ("the same, peak memory of a process", f"{verify['peak_mb']:.0f} MB", ""),
+        *_cpu(verify),
         (
             f"start of the operator ({tail:,} leaves hashed, {start['runs']:,} runs)",
             f"{start['seconds']:.2f} s",
@@ -85,6 +90,13 @@ runs, not with the entries.
 | --- | --- | --- |
 {table}
 """
+
+
+def _cpu(verify: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Say what it takes of the processors, which others may keep busy."""
+    if "cpu_s" not in verify:
+        return []
+    return [("the same, processor time", f"{verify['cpu_s']:.1f} s", "")]
 
 
 def _verdict(seconds: float, most: float) -> str:

@@ -17,7 +17,6 @@ from flopguard_operator.ledger.accounts import (
     due,
     raised,
     totals,
-    upper_of,
 )
 from flopguard_operator.ledger.entries import (
     NO_RUN,
@@ -34,9 +33,10 @@ from flopguard_operator.ledger.entries import (
     TermsSet,
     WeightsSaved,
 )
+from flopguard_operator.ledger.quiet import Quiet, quiet_of
 from flopguard_operator.ledger.stretches import Stretch
 from flopguard_operator.marks import Mark, merge
-from flopguard_operator.policy.checks import evaluate, holds, reached_at
+from flopguard_operator.policy.checks import evaluate, holds
 from flopguard_operator.policy.rules import PolicyError, governing
 from flopguard_operator.policy.verdict import Verdict
 
@@ -80,32 +80,6 @@ class Contradiction:
     judged: bool = True  # False: the terms are beyond this version's policies
 
 
-@dataclass(frozen=True)
-class _Quiet:
-    """What a run owes nothing by: as long as this holds it need not be judged anew."""
-
-    terms_set: TermsSet | None
-    crossings: tuple[Crossing, ...]
-    below: int | None  # FLOPs at which the next line is reached; None: there is none
-
-    def holds(self, account: Account) -> bool:
-        """Tell whether the account cannot owe a crossing.
-
-        Verdicts are monotone in the total, and each below the line is recorded.
-        """
-        same = (
-            account.terms_set is self.terms_set and account.crossings is self.crossings
-        )
-        return same and (self.below is None or upper_of(account) < self.below)
-
-
-def _quiet(account: Account) -> _Quiet:
-    lines = reached_at(account.terms_set.terms) if account.terms_set else ()
-    upper = upper_of(account)
-    above = min((line for line in lines if line > upper), default=None)
-    return _Quiet(account.terms_set, account.crossings, above)
-
-
 @dataclass
 class Replay:
     """The state between two entries: an account per run, and who may owe a crossing."""
@@ -113,7 +87,7 @@ class Replay:
     accounts: dict[str, Account] = field(default_factory=dict)
     at: str = ""
     touched: dict[str, int] = field(default_factory=dict)  # run UID → its last entry
-    quiet: dict[str, _Quiet] = field(default_factory=dict)  # by run UID
+    quiet: dict[str, Quiet] = field(default_factory=dict)  # by run UID
     own: int = 0  # entries about the ledger itself, without counts
     counted: tuple[Entry, tuple[census.Counted, ...], int] | None = None
     """The newest count of the entries; what it should be, of the runs and of `own`."""
@@ -198,7 +172,7 @@ class Replay:
                 what = f"{crossing.action} {crossing.reason} at {crossing.percent} %"
                 yield Contradiction(OWED, f"after entry {index}: {what} is missing")
             if not owed:
-                self.quiet[uid] = _quiet(account)
+                self.quiet[uid] = quiet_of(account)
         self.touched.clear()
 
     def recount(self) -> Iterator[Contradiction]:

@@ -1,0 +1,42 @@
+"""Know up to which total a run that owes no crossing goes on owing none. Pure.
+
+Verdicts are monotone and change at a few totals only (`policy.checks.reached_at`), so a
+replay need not judge every run after every commit.
+"""
+
+from dataclasses import dataclass
+
+from flopguard_operator.ledger.accounts import Account, upper_of
+from flopguard_operator.ledger.entries import Crossing, TermsSet
+from flopguard_operator.policy.checks import reached_at
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """What a run owes nothing by: as long as this holds it need not be judged anew."""
+
+    terms_set: TermsSet | None
+    crossings: tuple[Crossing, ...]
+    below: int | None  # FLOPs at which the next line is reached; None: there is none
+
+    def holds(self, account: Account) -> bool:
+        """Tell whether the account cannot owe a crossing.
+
+        Verdicts are monotone in the total, and each below the line is recorded.
+        """
+        same = (
+            account.terms_set is self.terms_set and account.crossings is self.crossings
+        )
+        return same and (self.below is None or upper_of(account) < self.below)
+
+
+def quiet_of(account: Account) -> Quiet:
+    """Return up to where an account that owes nothing goes on owing nothing.
+
+    Raises:
+        PolicyError: the terms cannot be judged by.
+    """
+    lines = reached_at(account.terms_set.terms) if account.terms_set else ()
+    upper = upper_of(account)
+    above = min((line for line in lines if line > upper), default=None)
+    return Quiet(account.terms_set, account.crossings, above)
