@@ -57,6 +57,8 @@ class Auditor:
     cluster: Cluster
     hearing: Hearing = field(default_factory=Hearing)
     nodes: dict[str, Node] = field(default_factory=dict)
+    _before: tuple[dict[str, int], set[str]] | None = None
+    """What was remembered before marks were heard that are not durable yet."""
     _strays: dict[str, list[Pod]] = field(default_factory=dict)  # by namespace
     _governed: dict[str, tuple[float, bool]] = field(default_factory=dict)
 
@@ -169,6 +171,9 @@ class Auditor:
             found: all marks together.
             books: what the ledger knew before.
         """
+        if self._before is not None:
+            self.hearing.recall(self._before)
+        self._before = self.hearing.memory()
         sight = self._sight(books)
         known = {}
         for uid in {*read.proven, *heard} & books.owner.keys():
@@ -185,6 +190,14 @@ class Auditor:
             self.hearing.compare(answers, known)
         # A mark without a page proves nothing: the hook may not be there at all.
         self.hearing.take({u: t for u, t in proven.items() if counts(found.get(u))})
+
+    def settled(self) -> None:
+        """Take in that all marks that were heard are durable.
+
+        Without it they are unheard at the next `hear`: a stream would count as proven
+        up to a mark that no ledger has.
+        """
+        self._before = None
 
     def _sight(self, books: Books) -> Sight:
         """Return what is known beside a run, as of now."""

@@ -131,6 +131,8 @@ class Cycle:
         # A crash before this line: the marks are read again, nothing was decided.
         ledger, events = await self._commit(plans, raised, ledger)
         # A crash after it: the account asks for the same status and the same hold.
+        if ledger.status == c.TRUE:
+            self.auditor.settled()
         if ledger.status == c.TRUE and read is not None:
             self.cache.forget_gone_pods(pods)
         if self.leads() and not self.books.fenced.is_set():

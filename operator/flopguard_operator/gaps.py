@@ -112,7 +112,7 @@ def charge(
         patience: how long is waited.
         closed: whether the ledger has closed its gap.
     """
-    if known.final and known.regressed is None:
+    if known.final and _is_exact(known, before, patience):
         return _reduced(before, 0, 0, FINAL_RECORD)
     if closed:
         left = before.flops - known.gain if before else 0
@@ -123,6 +123,17 @@ def charge(
         speaks = known.heard and known.metered and known.regressed is None
         return _reduced(before, 0, 0, HEARD) if speaks else before
     return _charged(run, known, before, patience)
+
+
+def _is_exact(known: Stream, before: GapCharged | None, patience: Patience) -> bool:
+    """Say whether a final record tells all: not of pages that are gone, or never were.
+
+    A hook that was switched off leaves a record of nothing. Of a pod that has ended
+    within the grace time that is believed: it may have failed before it computed.
+    """
+    until = known.now if known.ended is None else known.ended
+    brief = before is None and until - known.proven < patience.grace
+    return known.regressed is None and (known.metered or brief)
 
 
 def _is_due(known: Stream, before: GapCharged | None, patience: Patience) -> bool:

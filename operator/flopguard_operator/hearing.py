@@ -67,6 +67,14 @@ class Hearing:
                 self.proven[stream] = max(when, known) if known is not None else when
             self.heard.add(stream)
 
+    def memory(self) -> tuple[dict[str, int], set[str]]:
+        """Return what `take` changes, for `recall`."""
+        return dict(self.proven), set(self.heard)
+
+    def recall(self, memory: tuple[dict[str, int], set[str]]) -> None:
+        """Unhear all since: the marks that were heard have not become durable."""
+        self.proven, self.heard = dict(memory[0]), set(memory[1])
+
     def compare(self, told: Mapping[str, Heard], known: Mapping[str, Mark]) -> None:
         """Compare marks that sidecars tell directly with what was known before.
 

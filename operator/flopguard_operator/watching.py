@@ -5,6 +5,7 @@ and no pod stands for any more. What a pod was given says what its silence costs
 state of its node says whether its containers can still run.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -248,12 +249,23 @@ def _end(one: Subject, node: Node | None, hearing: Hearing, now: int) -> bool:
 def _peak(one: Subject, account: Account, sight: Sight) -> Peak | None:
     """Return what a stream's devices can compute; None where it is not charged.
 
+    What was charged before is known from there, whatever became of pod and node.
+
     Raises:
         UnknownDeviceError: the device, or how many there are, is not known.
     """
-    asked, gap = one.place.allocation, account.gaps.get(one.stream)
-    if one.pod is None and gap is not None and gap.flops:
-        return Peak(gap.peak, gap.devices)
+    gap = account.gaps.get(one.stream)
+    if gap is None or not gap.flops:
+        return _looked_up(one, account, sight)
+    if one.pod is not None:
+        with contextlib.suppress(UnknownDeviceError):
+            return _looked_up(one, account, sight)
+    return Peak(gap.peak, gap.devices)
+
+
+def _looked_up(one: Subject, account: Account, sight: Sight) -> Peak | None:
+    """Return the peak by what pod, node and processes say; raise as `_peak`."""
+    asked = one.place.allocation
     machine = sight.machines.get(one.stream, Machine())
     if asked.has_accelerators:
         node = sight.nodes.get(asked.node, Node(asked.node))

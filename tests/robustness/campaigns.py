@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import NamedTuple
 
-from robustness import kills, modelcheck, powercuts, tampering
+from robustness import kills, modelcheck, powercuts, stateful, tampering
 from robustness.rows import Row, merge
 
 Rows = Callable[[range], Iterator[Row]]
@@ -62,6 +62,15 @@ ALL = (
         _models,
         "in every state within the bounds all invariants hold, and every planted bug is"
         " found",
+    ),
+    Campaign(
+        "stateful",
+        "core",
+        1_000,
+        25,
+        stateful.seeds,
+        "after every random step the invariants hold, on the real accounting, ledger"
+        " and policy code (100 steps a seed)",
     ),
     Campaign(
         "power-cuts",

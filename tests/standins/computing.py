@@ -79,9 +79,7 @@ class Computing:
     def counted(self, now: int, removed: Iterable[int] = ()) -> Counted:
         """Return what the pages say, without those of the processes removed."""
         gone = set(removed)
-        each = [
-            p.counted(now) for i, p in enumerate(self.processes) if i not in gone
-        ]
+        each = [p.counted(now) for i, p in enumerate(self.processes) if i not in gone]
         return Counted(
             sum(c.done for c in each),
             sum(c.begun for c in each),
