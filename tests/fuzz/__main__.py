@@ -9,6 +9,7 @@ import argparse
 import compileall
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run cases; return 1 if any differed."""
     options = _parse(arguments)
     seeds = _seeds(options)
+    # A shell that runs this in the background has it ignored, in all that follows.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="flopguard-hook-") as folder:
         hook = snapshot(Path(folder))
         started = time.monotonic()
