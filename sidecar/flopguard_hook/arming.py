@@ -46,9 +46,16 @@ def _attaching(folder: str) -> "Callable[[ModuleType], None]":
             attach(folder)
         except Exception as error:
             _raise_users(error)
-            sys.stderr.write(f"flopguard: this process is not counted: {error!r}\n")
+            _say(f"this process is not counted: {error!r}")
 
     return attach_once
+
+
+def _say(sentence: str) -> None:
+    try:  # it may be closed, or not be there at all
+        sys.stderr.write(f"flopguard: {sentence}\n")
+    except Exception:
+        return
 
 
 def _raise_users(error: Exception) -> None:
