@@ -6,7 +6,7 @@ Loaded into every armed Python process: imports nothing that Python itself has n
 import os
 import sys
 
-from flopguard_hook.imports import when_imported
+from flopguard_hook.imports import say, when_imported
 
 TYPE_CHECKING = False  # typing itself would cost every Python process milliseconds
 if TYPE_CHECKING:
@@ -46,16 +46,9 @@ def _attaching(folder: str) -> "Callable[[ModuleType], None]":
             attach(folder)
         except Exception as error:
             _raise_users(error)
-            _say(f"this process is not counted: {error!r}")
+            say(f"this process is not counted: {error!r}")
 
     return attach_once
-
-
-def _say(sentence: str) -> None:
-    try:  # it may be closed, or not be there at all
-        sys.stderr.write(f"flopguard: {sentence}\n")
-    except Exception:
-        return
 
 
 def _raise_users(error: Exception) -> None:
