@@ -4,7 +4,6 @@ Loaded into every armed Python process: imports nothing that Python itself has n
 """
 
 import os
-import sys
 
 from flopguard_hook.imports import say, when_imported
 
