@@ -82,7 +82,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--seeds", default=f"0:{ALL}", help="from:to, without to; or a,b,c"
     )
     parser.add_argument("--only", choices=["fresh", "forked"], help="one kind")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    # Twice as many as cores: half of the programs sleep, fork or wait.
+    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--write", action="store_true", help="write docs/fuzz.*")
     return parser.parse_args(arguments)
 
