@@ -4,9 +4,8 @@ Loaded into every armed Python process: imports nothing that Python itself has n
 """
 
 import os
-import sys
 
-from flopguard_hook.imports import when_imported
+from flopguard_hook.imports import say, when_imported
 
 TYPE_CHECKING = False  # typing itself would cost every Python process milliseconds
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def _attaching(folder: str) -> "Callable[[ModuleType], None]":
             attach(folder)
         except Exception as error:
             _raise_users(error)
-            sys.stderr.write(f"flopguard: this process is not counted: {error!r}\n")
+            say(f"this process is not counted: {error!r}")
 
     return attach_once
 

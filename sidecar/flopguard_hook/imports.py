@@ -122,7 +122,7 @@ class Finder:
             exec_module.watches = name  # type: ignore[attr-defined] # a mark of ours
             loader.exec_module = exec_module
         except Exception as error:
-            _say(error)
+            _report(error)
 
     def _run(self, run: "Any", module: "ModuleType", name: str) -> None:
         if name not in self.around:
@@ -165,12 +165,20 @@ def _call(callback: "Callback", module: "ModuleType") -> None:
     try:
         callback(module)
     except Exception as error:
-        _say(error)
+        _report(error)
 
 
-def _say(error: Exception) -> None:
+def _report(error: Exception) -> None:
     """Report an error of the hook's own; what a signal handler raised is raised."""
     from flopguard_hook.interrupts import raise_users
 
     raise_users(error)
-    sys.stderr.write(f"flopguard: not everything is noted: {error!r}\n")
+    say(f"not everything is noted: {error!r}")
+
+
+def say(sentence: str) -> None:
+    """Tell people, if there is a stderr and it takes what is written."""
+    try:
+        sys.stderr.write(f"flopguard: {sentence}\n")
+    except Exception:
+        return

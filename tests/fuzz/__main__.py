@@ -9,6 +9,7 @@ import argparse
 import compileall
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run cases; return 1 if any differed."""
     options = _parse(arguments)
     seeds = _seeds(options)
+    # A shell that runs this in the background has it ignored, in all that follows.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="flopguard-hook-") as folder:
         hook = snapshot(Path(folder))
         started = time.monotonic()
@@ -79,7 +82,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--seeds", default=f"0:{ALL}", help="from:to, without to; or a,b,c"
     )
     parser.add_argument("--only", choices=["fresh", "forked"], help="one kind")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    # Twice as many as cores: half of the programs sleep, fork or wait.
+    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--write", action="store_true", help="write docs/fuzz.*")
     return parser.parse_args(arguments)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]*)", line ')
 _LOG = re.compile(r"^([WEI])\d{4} [\d:.]+ \d+ ")
+_ELAPSED = re.compile(r"^\d+\.\d+s - ")  # debugpy's
 _OURS = re.compile(r"flopguard[_-]hook")
 _LIBRARY = re.compile(
     r"/torch/|<frozen|/site-packages/|<string>|/fuzz/(cases|serving|forking)\.py"
@@ -48,7 +49,7 @@ def outcome(
 
 def plainly(text: str) -> str:
     """Return a text without addresses, times and process numbers."""
-    lines = (_LOG.sub(r"\1 ", line) for line in text.splitlines())
+    lines = (_LOG.sub(r"\1 ", _ELAPSED.sub("", s)) for s in text.splitlines())
     return "\n".join(_ADDRESS.sub("0x", line) for line in lines)
 
 

@@ -47,9 +47,16 @@ def _start_hidden() -> None:
     spec.loader.exec_module(module)
 
 
+def _say(sentence: str) -> None:
+    try:  # stderr may be closed, or not be there at all
+        sys.stderr.write(f"flopguard: {sentence}\n")
+    except Exception:
+        return
+
+
 try:
     _start_hook()
 except Exception as error:
-    sys.stderr.write(f"flopguard: this process is not counted: {error!r}\n")
+    _say(f"this process is not counted: {error!r}")
 # Outside the try: what the hidden one raises, Python reports as it always does.
 _start_hidden()

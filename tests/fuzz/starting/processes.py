@@ -149,10 +149,17 @@ def spawns() -> None:
 @program
 def executors() -> None:
     """Work in a pool of processes by way of futures, and in threads."""
+    import threading
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-    with ThreadPoolExecutor(3) as pool:
-        say(*pool.map(work, [1, 1, 2]))
+    alone = threading.Lock()  # they share one generator of random numbers
+
+    def work_alone(times: int) -> str:
+        with alone:
+            return work(times)
+
+    with ThreadPoolExecutor(3) as threads:
+        say(*threads.map(work_alone, [1, 1, 2]))
     with ProcessPoolExecutor(2) as pool:
         say(*pool.map(work, [1, 1, 2]))
 
