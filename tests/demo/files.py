@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,25 @@ def write_reports(folder: Path, ledger: Path, run: str) -> None:
             *("-o", str(folder / f"report.{suffix}")),
         ]
         subprocess.run(command, check=True)
+
+
+def write_pack(kubectl: Kubectl, file: Path, run: str) -> bool:
+    """Let the operator make a run's evidence pack; say whether it verifies.
+
+    By the verifier that lies in it, in a Python that sees nothing of this repository.
+    """
+    cli = ("python3", "-m", "flopguard_operator.cli", "evidence", run, "-o", "-")
+    path = ("--ledger", "/var/lib/flopguard/ledger.db")
+    inside = kubectl.within(release.NAMESPACE)
+    command = inside.command("exec", release.OPERATOR_POD, "--", *cli, *path)
+    with file.open("wb") as out:
+        subprocess.run(command, stdout=out, check=True)
+    verifier = file.with_name("verify.pyz")
+    with tarfile.open(file) as pack:
+        member = pack.extractfile("verify.pyz")
+        assert member is not None, "the pack has no verify.pyz"
+        verifier.write_bytes(member.read())
+    check = [sys.executable, "-I", str(verifier), str(file)]
+    done = subprocess.run(check, cwd="/", capture_output=True, text=True, check=False)
+    file.with_name("verify.txt").write_text(done.stdout, encoding="utf-8")
+    return done.returncode == 0

@@ -26,6 +26,7 @@ from demo.files import (
     model_folder,
     read_books,
     train_folder,
+    write_pack,
     write_reports,
 )
 from demo.outcome import Check, Times
@@ -57,7 +58,8 @@ def main() -> int:
     telling.act("What was seen")
     for check in checks:
         telling.verdict(check.text, holds=check.holds)
-    telling.fact(f"summary, report and ledger are in {OUT.relative_to(REPOSITORY)}/")
+    folder = OUT.relative_to(REPOSITORY)
+    telling.fact(f"summary, report, ledger and evidence pack are in {folder}/")
     return 0 if all(check.holds for check in checks) else 1
 
 
@@ -96,6 +98,7 @@ def _play(kubectl: Kubectl) -> list[Check]:
     checks = outcome.at_the_hold(held.account, held.entries, len(steps))
     second = _resume(ml)
     done = read_books(kubectl, OUT / "ledger.jsonl", RUN)
+    packed = write_pack(kubectl, OUT / "pack.tar", f"{NAMESPACE}/{RUN}")
     resumed = watching.steps(second)
     begin = max(steps) // SAVE_EVERY * SAVE_EVERY + 1
     return [
@@ -104,6 +107,7 @@ def _play(kubectl: Kubectl) -> list[Check]:
         Check("the ledger verified while held", held.verified),
         *outcome.after_the_resume(done.account, held.account, resumed, begin),
         Check("the ledger verified at the end", done.verified),
+        Check("the evidence pack verified by the verifier that lies in it", packed),
     ]
 
 
