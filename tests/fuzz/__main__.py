@@ -3,10 +3,12 @@
 python -m fuzz                    # all 10,000 cases
 python -m fuzz --seed 4711        # one case again, and what it was
 python -m fuzz --seeds 0:200      # some
+python -m fuzz --again --write    # those that failed, after a mend
 """
 
 import argparse
 import compileall
+import json
 import os
 import shutil
 import signal
@@ -38,7 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for verdict in run_all(seeds, hook, options.workers):
             verdicts.append(verdict)
             _tell(verdict, verdicts, len(seeds), started, one=len(seeds) == 1)
-    summary = report.summarize(verdicts, time.monotonic() - started, options.workers)
+    if options.again:
+        before = json.loads((_REPORT / "fuzz.json").read_text())
+        summary = report.mended(before, verdicts)
+    else:
+        seconds = time.monotonic() - started
+        summary = report.summarize(verdicts, seconds, options.workers)
     sys.stdout.write("\n" + report.in_words(summary) + "\n")
     if options.write:
         report.write(summary, _REPORT)
@@ -64,6 +71,9 @@ def in_order(seeds: Sequence[int]) -> list[int]:
 
 
 def _seeds(options: argparse.Namespace) -> list[int]:
+    if options.again:
+        failed = json.loads((_REPORT / "fuzz.json").read_text())["failed"]
+        return in_order(failed)
     if options.seed is not None:
         return [options.seed]
     kept: list[int] = []
@@ -84,6 +94,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", choices=["fresh", "forked"], help="one kind")
     # Twice as many as cores: half of the programs sleep, fork or wait.
     parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))
+    parser.add_argument(
+        "--again", action="store_true", help="the seeds that failed in docs/fuzz.json"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/fuzz.*")
     return parser.parse_args(arguments)
 

@@ -16,6 +16,7 @@ from fuzz.pages import HOOK, Counted, miscounted, read
 FRESH_EVERY = 10  # one seed in ten starts interpreters of its own
 # What no program may bring about, unless it breaks the folder of pages itself.
 _FAILURES = {"hook_failed", "formula_failed", "page_write_failed"}
+_ATTEMPTS = 4  # to see that a program differs from itself
 _REPLAYS = (HOOK / "replay.py").exists()
 
 Run = Callable[[str, "Path | None", dict[str, str]], tuple[Outcome, Place]]
@@ -126,10 +127,7 @@ def _compare(
             f"flag {e}" for e in counted.errors if e in _FAILURES
         ]
         found += [f"the hook said: {line}" for line in hooked.said]
-    unsteady: list[str] = []
-    if differences(plain, hooked):
-        again, _ = run("again", None, {})
-        unsteady = differences(plain, again)
+    unsteady = _unsteady(run, plain) if differences(plain, hooked) else []
     wrong: list[str] = []
     guesses: list[str] = []
     if _REPLAYS and blank.kind == "forked":
@@ -146,6 +144,16 @@ def _compare(
         flops=_total(counted),
         errors=list(counted.errors),
     )
+
+
+def _unsteady(run: Run, plain: Outcome) -> list[str]:
+    """Return how a program differs from itself; nothing if it never does."""
+    for attempt in range(_ATTEMPTS):
+        again, _ = run(f"again-{attempt}", None, {})
+        differs = differences(plain, again)
+        if differs:
+            return differs
+    return []
 
 
 def _total(counted: Counted) -> int:

@@ -43,6 +43,29 @@ def summarize(
     }
 
 
+def mended(summary: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return a summary in which seeds that failed have a newer verdict.
+
+    Args:
+        summary: Of an earlier run.
+        verdicts: Of seeds that failed in it, run again.
+    """
+    again = {v.seed for v in verdicts}
+    old = [f for f in summary["failures"] if f["seed"] not in again]
+    new = [v._asdict() for v in verdicts if v.found or v.miscounts]
+    failures = sorted([*old, *new], key=lambda one: one["seed"])
+    unsteady = {v.seed for v in verdicts if v.unsteady}
+    return {
+        **summary,
+        "differ": sum(bool(one["found"]) for one in failures),
+        "miscounted": sum(bool(one["miscounts"]) for one in failures),
+        "unsteady": sorted({*summary["unsteady"]} - again | unsteady),
+        "failed": [one["seed"] for one in failures],
+        "failures": failures,
+        "run_again": sorted({*summary.get("run_again", ()), *again}),
+    }
+
+
 def _torch_version() -> str:
     from importlib.metadata import version
 
@@ -97,7 +120,8 @@ be less only where the program says that it multiplies outside of any module, on
 | Python, torch | {python}, {torch} |
 | seconds, with {workers} workers | {seconds:,} |
 
-Error flags seen: {flags_in_words}.
+Error flags seen: {flags_in_words}. Seeds that failed at first, and were run again after
+a mend: {again_in_words}.
 """
 
 
@@ -113,6 +137,7 @@ def write(summary: dict[str, Any], folder: Path) -> None:
         last=last,
         unsteady_count=len(summary["unsteady"]),
         flags_in_words=flags or "none",
+        again_in_words=", ".join(map(str, summary.get("run_again", ()))) or "none",
     )
     (folder / "fuzz.md").write_text(text)
     (folder / "fuzz.json").write_text(json.dumps(summary, indent=2) + "\n")

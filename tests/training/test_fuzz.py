@@ -80,6 +80,20 @@ def test_less_may_be_counted_only_where_a_program_says_so() -> None:
     assert miscounted(replayed, always, frozenset({"forward", "no_grad"})) == both[1:]
 
 
+def test_seeds_that_failed_are_judged_again() -> None:
+    """Their newer verdict takes the place of the first, and the page names them."""
+    right = Verdict(3, "fresh", "plain", [], [], [], [], 8, [], 1.0)
+    wrong = right._replace(found=["exit code 0 became 1"])
+    summary = report.summarize([wrong, right._replace(seed=4)], 2.0, workers=1)
+
+    mended = report.mended(summary, [right])
+
+    assert (summary["differ"], summary["failed"]) == (1, [3])
+    assert (mended["differ"], mended["failed"], mended["failures"]) == (0, [], [])
+    assert mended["run_again"] == [3]
+    assert mended["cases"] == 2
+
+
 def test_outcomes_differ_in_every_part() -> None:
     """Exit code, each stream and each file; not in addresses and library frames."""
     before = outcome(0, "loss 0x1.8p+1\nat 0x7fffffffaa", "", {"a": "1"})
