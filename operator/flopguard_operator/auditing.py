@@ -148,8 +148,9 @@ class Auditor:
                 raw = await asyncio.to_thread(self.cluster.node, name)
             except ClusterError as error:
                 _log.warning("cannot read a node", node=name, why=str(error))
-                known = self.nodes.get(name, Node(name))
-                self.nodes[name] = replace(known, ready=False)  # nothing is proven
+                if name in self.nodes:  # else it is asked for again, until it is known
+                    known = self.nodes[name]
+                    self.nodes[name] = replace(known, ready=False)  # nothing is proven
                 continue
             now, before = allocation.node(name, raw), self.nodes.get(name)
             if before is not None and not now.product:

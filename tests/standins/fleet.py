@@ -54,6 +54,7 @@ class Pod:
     words: str = ""  # of the sidecar's end
     spoke: int | None = None  # when it ended
     over: bool = False
+    hooked: bool = True  # a process writes a page
     deleting: int | None = None  # since when the API server asks it to end
 
     @property
@@ -68,7 +69,7 @@ class Pod:
 
     def counted(self, now: int) -> Counted:
         """Return what its pages say."""
-        return self.computing.counted(now, self.removed)
+        return self.computing.counted(now, self.removed) if self.hooked else Counted()
 
     def end(self, now: int, *, spoke: int | None, final: bool, words: bool) -> None:
         """End the pod.
