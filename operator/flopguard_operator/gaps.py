@@ -140,6 +140,8 @@ def _is_due(known: Stream, before: GapCharged | None, patience: Patience) -> boo
     """Say whether the stream has been silent, or unproven, for long enough."""
     if known.over or known.regressed is not None:
         return True
+    if known.gone and not known.heard:
+        return True  # at once: an operator that dies now leaves no trace of it
     unproven = not known.metered or not known.heard
     waited = known.now - known.proven
     limit = patience.silence

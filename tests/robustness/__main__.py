@@ -3,6 +3,7 @@
 python -m robustness                              # everything, for hours
 python -m robustness --only power-cuts --share 0.01
 python -m robustness --only models,kill-processes --write   # these rows of the page
+python -m robustness --only simulation --seed 17  # that one again
 """
 
 import argparse
@@ -15,7 +16,7 @@ from typing import Any
 
 from robustness import campaigns, report, tampering
 from robustness.campaigns import ALL, Campaign
-from robustness.rows import Row
+from robustness.rows import Row, merge
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 _EVERY_SECONDS = 10.0
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = ", ".join(one.name for one in ALL)
         sys.stderr.write(f"no campaign {', '.join(unknown)}; there are: {known}\n")
         return 2
+    if options.seed is not None:
+        return _replay([one for one in ALL if one.name in names], options.seed)
     rows, notes = report.read(_DOCS)
     failed = []
     for campaign in (one for one in ALL if one.name in names):
@@ -53,6 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(failed))
 
 
+def _replay(chosen: Sequence[Campaign], seed: int) -> int:
+    """Run one seed of campaigns again, here and now."""
+    for campaign in chosen:
+        try:
+            rows = merge(campaign.rows(range(seed, seed + 1)))
+        except AssertionError as error:
+            sys.stdout.write(f"{campaign.name}: {error}\n")
+            return 1
+        _tell(campaign, rows, 0)
+    return 0
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m robustness",
@@ -61,6 +76,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", default="", help="names, with commas between them")
     parser.add_argument("--share", type=float, default=1.0, help="of the seeds (1.0)")
+    parser.add_argument("--seed", type=int, help="only this one, not written down")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--write", action="store_true", help="write docs/robustness.*")
     return parser.parse_args(arguments)

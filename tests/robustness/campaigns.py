@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import NamedTuple
 
-from robustness import kills, modelcheck, powercuts, stateful, tampering
+from robustness import kills, modelcheck, powercuts, simulation, stateful, tampering
 from robustness.rows import Row, merge
 
 Rows = Callable[[range], Iterator[Row]]
@@ -71,6 +71,15 @@ ALL = (
         stateful.seeds,
         "after every random step the invariants hold, on the real accounting, ledger"
         " and policy code (100 steps a seed)",
+    ),
+    Campaign(
+        "simulation",
+        "simulation",
+        10_000,
+        50,
+        simulation.seeds,
+        "whatever fails around the operator, in the end nothing is lost or twice, and"
+        " status, holds and ledger agree (trials: the seeds in which a fault struck)",
     ),
     Campaign(
         "power-cuts",

@@ -21,6 +21,7 @@ from standins.scrapes import Prometheus
 NODES = 3
 PARALLEL = 2
 MOST_PODS = 12
+RELEASE = "the budget of a held run is raised"
 GRACE = 30.0  # seconds that a kubelet gives containers
 
 
@@ -33,7 +34,7 @@ class Fleet:
         self.pods: list[Pod] = []  # all that ever were
         self.cut: set[str] = set()  # nodes that nobody reaches
         self.known: Callable[[], set[str]] = set  # streams whose devices are recorded
-        self.budget = 10**18
+        self.budget = 2 * 10**17  # FLOPs: a minute of two pods
         self.open = True  # the Job's controller starts pods
         for index in range(NODES):
             self.api.nodes[f"node-{index}"] = "True"
@@ -48,15 +49,17 @@ class Fleet:
 
     async def read(self, seen: Iterable[Seen]) -> dict[str, Heard]:
         """Answer as the sidecars of these pods do: `sidecars.read`."""
-        asked = [p.uid for p in seen if p.injected and not (p.ended or p.over or p.gone)]
+        asked = [
+            p.uid for p in seen if p.injected and not (p.ended or p.over or p.gone)
+        ]
         now = self.clock.now
         await asyncio.sleep(self.rng.random())
         found: dict[str, Heard] = {}
         for pod in [p for p in self.pods if p.uid in asked and self.reachable(p)]:
-            age = self.rng.choice((0, 300, 1_000))
-            told = sidecars.parse_whole(pod.marks(now - age), pod.uid)
+            old = fleet.age(now)
+            told = sidecars.parse_whole(pod.marks(now - old), pod.uid)
             assert told is not None
-            found[pod.uid] = replace(told, asked=now, age=age)
+            found[pod.uid] = replace(told, asked=now, age=old)
         return found
 
     # Kubelet and controllers.
@@ -78,7 +81,9 @@ class Fleet:
 
     def create(self) -> None:
         """Create a pod, which starts soon."""
-        nodes = [n for n, r in self.api.nodes.items() if r == "True" and n not in self.cut]
+        nodes = [
+            n for n, r in self.api.nodes.items() if r == "True" and n not in self.cut
+        ]
         if not nodes:
             return
         uid = f"pod-{len(self.pods)}"
@@ -233,6 +238,12 @@ class Fleet:
         self.budget = self.budget * factor if self.rng.random() < 0.7 else 10**17
         self.api.revise(budget=budget(self.budget))
 
+    def raise_budget(self) -> None:
+        """Let people find out, raise the budget of the held run, and so release it."""
+        if self.api.is_held():
+            self.budget = self.budget * 3
+            self.api.revise(budget=budget(self.budget))
+
     def prometheus_down(self) -> None:
         """Let Prometheus be away for a while."""
         self.prometheus.down = True
@@ -254,7 +265,7 @@ class Fleet:
         self.prometheus.wipe()
 
     def break_watch(self) -> None:
-        """Break the watches off; they come back with a list, which shows no deletion."""
+        """Break the watches off; the list after it shows no deletion."""
         if not self.api.broken:
             self.api.broken = True
             self.later(60.0, self.mend_watch)
@@ -290,6 +301,7 @@ FAULTS: dict[str, Callable[[Fleet], None]] = {
     "a node is lost": Fleet.delete_node,
     "a sidecar falls silent for a while": Fleet.silence,
     "the budget changes": Fleet.change_budget,
+    RELEASE: Fleet.raise_budget,
     "Prometheus is away": Fleet.prometheus_down,
     "Prometheus' data is wiped": Fleet.wipe,
     "Prometheus has a second replica that lags": Fleet.pair,

@@ -132,7 +132,7 @@ class Machine:
         told: dict[str, Any] = {}
         found: dict[str, Mark] = {}
         for uid in self.answering() if anybody else ():
-            age = self.rng.choice((0, 200, 1_000))
+            age = fleet.age(self.now)
             answer = sidecars.parse_mark(self.pods[uid].marks(self.now - age), uid)
             assert answer is not None
             told[uid] = replace(answer, asked=self.now, age=age)

@@ -1,4 +1,4 @@
-"""Run the operator's real code for some minutes of a virtual clock, and let it all fail.
+"""Run the operator's real code on a virtual clock for ten minutes, and let it all fail.
 
 One seed is one run: it draws the faults, and when each strikes. The operator is that of
 `operating`: cycle, publisher, gathering, acting, auditing, books, store. Around it are
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import structlog
+from structlog.testing import capture_logs
 
 from flopguard_operator import cycle, prometheus, sidecars
 from flopguard_operator.anchors import StatusAnchor, known_heads
@@ -31,7 +31,7 @@ from flopguard_operator.metrics import Collector
 from flopguard_operator.publishing import Publisher
 from flopguard_operator.settings import Settings
 from robustness import judging
-from robustness.chaos import FAULTS, Fleet, budget
+from robustness.chaos import FAULTS, RELEASE, Fleet, budget
 from robustness.rows import Row
 from standins import apiserver
 from standins.apiserver import Api
@@ -49,7 +49,10 @@ COMMITS = {
     "a commit fails": FULL,
     "a commit takes place and seems to have failed": UNSURE,
 }
-DIES, SLEEPS = "the operator is killed anywhere", "an operator sleeps, and wakes up late"
+DIES, SLEEPS = (
+    "the operator is killed anywhere",
+    "an operator sleeps, and wakes up late",
+)
 CALLS = {
     **dict.fromkeys(apiserver.REFUSALS.values(), 0.1),
     apiserver.UNTOLD: 0.1,
@@ -64,6 +67,7 @@ RATES = {
     **dict.fromkeys(COMMITS, 0.1),
     **CALLS,
     **SOMETIMES,
+    RELEASE: 0.1,
     DIES: 0.01,
     SLEEPS: 0.7,
 }
@@ -75,10 +79,10 @@ def seeds(numbers: range) -> Iterator[Row]:
     Raises:
         AssertionError: something does not hold; the seed is in the message.
     """
-    quiet = structlog.testing.capture_logs
     for seed in numbers:
-        with quiet():
-            yield from one(seed)
+        with capture_logs():
+            rows = one(seed)
+        yield from rows
 
 
 def one(seed: int) -> list[Row]:
@@ -96,8 +100,8 @@ def one(seed: int) -> list[Row]:
             struck = ", ".join(world.api.struck)
             message = f"simulation seed {seed} ({struck}): {error!r}"
             raise AssertionError(message) from error
-    struck = list(world.api.struck) or ["nothing fails"]
-    return [Row(name, "simulation", 1, *found) for name in struck]
+    faults = list(world.api.struck) or ["nothing fails"]
+    return [Row(name, "simulation", 1, *found) for name in faults]
 
 
 class World:
@@ -107,6 +111,8 @@ class World:
         self.rng = rng = random.Random(seed)  # noqa: S311 - a seed
         self.clock = Clock(1_000_000)
         drawn = rng.sample(sorted(RATES), rng.randint(1, 9))
+        if SLEEPS in drawn:
+            drawn.append(DIES)
         self.api = Api(rng, {name: RATES[name] for name in drawn})
         self.fleet = Fleet(rng, self.clock, self.api)
         self.fleet.known = self._known
@@ -138,9 +144,10 @@ class World:
             try:
                 loop.run_until_complete(self._play())
             finally:
-                for task in asyncio.all_tasks(loop):
+                left = asyncio.all_tasks(loop)
+                for task in left:
                     task.cancel()
-                loop.run_until_complete(asyncio.sleep(0))
+                loop.run_until_complete(_all(left))
                 loop.close()
             return self.judge.end(self.life.books, self.api)
 
@@ -214,6 +221,11 @@ class World:
         assert size <= head.size, "the status is ahead of the ledger"
         if account is not None and "flops" in status:
             assert int(status["flops"]["measured"]) >= totals(account).measured
+
+
+async def _all(tasks: set[asyncio.Task[Any]]) -> None:
+    """Wait for the end of tasks, however they end."""
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Life:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flopguard_operator import naming
-from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import ClusterError
 from standins import objects
 from standins.faults import Crash
@@ -40,7 +39,7 @@ class Api:
         self.rng, self.faults = rng, faults
         self.struck: Counter[str] = Counter()
         self.calm = True  # no faults
-        self.cache: Cache | None = None  # of the operator that runs
+        self.cache: Any = None  # of the operator that runs
         self.run = objects.run()
         self.job = objects.job()
         self.program = objects.program()

@@ -64,9 +64,7 @@ class Clock:
         return time.astimezone(zone)
 
     @contextmanager
-    def installed(
-        self, to_thread: Callable[..., Any] | None = None
-    ) -> Iterator[None]:
+    def installed(self, to_thread: Callable[..., Any] | None = None) -> Iterator[None]:
         """Let the operator's modules read this clock and no other.
 
         Args:

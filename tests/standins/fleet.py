@@ -29,6 +29,11 @@ def when(now: int, *, precise: bool = False) -> str:
     return time.isoformat(timespec=unit).replace("+00:00", "Z")
 
 
+def age(now: int) -> int:
+    """Return how old a sidecar's reading is: it reads once a second."""
+    return now % 1000
+
+
 def split(flops: int) -> dict[str, int]:
     """Return FLOPs by category, as training has them: one part forward, two back."""
     forward = flops // 3

@@ -7,7 +7,7 @@ from typing import Any
 
 from flopguard_operator.prometheus import PrometheusError
 from standins.clock import Clock
-from standins.fleet import Pod, rounded
+from standins.fleet import Pod, age, rounded
 
 KEEPS = 900_000  # milliseconds of `max_over_time`
 STALE = 300_000
@@ -39,11 +39,11 @@ class Prometheus:
         for replica in range(self.replicas):
             if replica and self.rng.random() < 0.5:
                 continue
-            age = self.rng.choice((0, 300, 1_000))
-            said = pod.counted(now - age)
+            old = age(now)
+            said = pod.counted(now - old)
             done, begun = rounded(said)
             values = {**done, "begun": begun, "pages": float(said.pages)}
-            sample = Sample(now, values, age)
+            sample = Sample(now, values, old)
             self._samples[replica].setdefault(pod.uid, []).append(sample)
 
     def wipe(self) -> None:
@@ -79,7 +79,7 @@ class Prometheus:
             told["age"] = last.age / 1000
         own = {"pod_uid": uid, "namespace": "ml", "pod": f"train-{uid}"}
         own |= {"replica": str(replica)} if self.replicas > 1 else {}
-        found = [
+        found: list[dict[str, Any]] = [
             {"metric": {**own, "category": name}, "value": [now / 1000, repr(value)]}
             for name, value in told.items()
         ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flopguard_operator import auditing, sidecars
+from flopguard_operator.cluster import ClusterError
 from flopguard_operator.ledger.entries import GapCharged
 from standins import fleet, objects
 from standins.clock import Clock
@@ -110,3 +111,35 @@ def test_a_charged_device_is_known_when_its_node_is_gone(scene: Scene) -> None:
     assert scene.gaps()[-1].change == "Closed"
     assert scene.gaps()[-1].flops >= 135 * SECOND
     assert fleet.PRODUCT in scene.gaps()[-1].devices
+
+
+def test_a_node_that_could_not_be_read_is_asked_for_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one lost answer, and what its devices were is never known."""
+    scene.pod.computing.start(scene.clock.now, PEAK, 1000)
+
+    def lost(_: str) -> None:
+        raise ClusterError(0, "no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.world.cluster, "node", lost)
+        scene.look(1)
+    scene.look(1)
+    scene.world.cluster.nodes["node-1"] = None
+    scene.pod.speaks = False
+    scene.look(50)
+
+    assert scene.gaps()[-1].change == "Closed"
+
+
+def test_a_deleted_pod_of_which_nothing_was_heard_is_charged_at_once(
+    scene: Scene,
+) -> None:
+    """An operator that dies within the grace time would leave no trace of it."""
+    scene.pod.speaks = False
+    scene.clock.now += 5000
+    scene.world.once(scene.pod.raw(), gone=True)
+
+    (gap,) = scene.gaps()
+    assert (gap.change, gap.reason) == ("Opened", "NotMetered")
