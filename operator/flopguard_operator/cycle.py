@@ -101,11 +101,12 @@ class Cycle:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), least)
         waits = [asyncio.ensure_future(e.wait()) for e in (stop, self.cache.wake)]
-        await asyncio.wait(
-            waits, timeout=seconds - least, return_when=asyncio.FIRST_COMPLETED
-        )
-        for one in waits:
-            one.cancel()
+        first = asyncio.FIRST_COMPLETED
+        try:
+            await asyncio.wait(waits, timeout=seconds - least, return_when=first)
+        finally:
+            for one in waits:
+                one.cancel()
 
     async def once(self) -> bool:
         """Gather, decide, commit, publish, act: once for all runs.
