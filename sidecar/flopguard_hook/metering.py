@@ -322,9 +322,13 @@ class Metering:
     # The process
 
     def enter_thread(self, thread: Thread) -> None:
-        """Measure from the start of a thread."""
+        """Measure from the start of a thread, whatever others did before.
+
+        All threads of a pool begin at one place, and their tasks are not told by it.
+        """
         if thread.glue is None and thread.state == OUTSIDE:
-            self.glue.enter(thread, site("thread", sys._getframe(3), _CALLERS))
+            start = site("thread", sys._getframe(3), _CALLERS)
+            self.glue.enter(thread, start, every=1)
 
     def enter_guard(self, thread: Thread, kind: str) -> None:
         """Go on between windows after inference mode began or ended."""

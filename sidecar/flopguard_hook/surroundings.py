@@ -78,8 +78,8 @@ def _precision(module: Any, dtypes: Mapping[str, int]) -> str:
 def _autocast(module: Any) -> str:
     """Return the dtype of autocast, around the call or put inside by a library."""
     device = next((p.device.type for p in module.parameters()), "cpu")
-    if _is_autocast(device):
-        return str(_autocast_dtype(device)).rsplit(".", maxsplit=1)[-1]
+    if device in {"cpu", "cuda"} and torch.is_autocast_enabled(device):
+        return str(torch.get_autocast_dtype(device)).rsplit(".", maxsplit=1)[-1]
     policy = getattr(module, "mixed_precision", None)  # FSDP 1
     dtype = getattr(policy, "param_dtype", None)
     if dtype is not None:
@@ -88,17 +88,3 @@ def _autocast(module: Any) -> str:
     shared = getattr(state, "_shared_state", None)
     named = shared.get("_mixed_precision") if isinstance(shared, dict) else None
     return named if isinstance(named, str) and named != "no" else ""
-
-
-def _is_autocast(device: str) -> bool:
-    if device == "cuda":
-        return bool(torch.is_autocast_enabled())
-    if device == "cpu":
-        return bool(torch.is_autocast_cpu_enabled())
-    return False
-
-
-def _autocast_dtype(device: str) -> Any:
-    if device == "cuda":
-        return torch.get_autocast_gpu_dtype()
-    return torch.get_autocast_cpu_dtype()
