@@ -20,7 +20,7 @@ from unittest import mock
 
 from structlog.testing import capture_logs
 
-from flopguard_operator import cycle, prometheus, sidecars
+from flopguard_operator import allocation, cycle, prometheus, sidecars
 from flopguard_operator.anchors import StatusAnchor, known_heads
 from flopguard_operator.books import Books, utc_now
 from flopguard_operator.cache import Cache
@@ -280,7 +280,8 @@ class Looking(Cycle):
 
     async def once(self) -> bool:
         """Turn once, then check what must hold."""
-        pods = set(self.cache.pods)
+        known = self.cache.pods.items()  # others may never have run, for all it knows
+        pods = {uid for uid, pod in known if allocation.has_started(pod.raw)}
         whole = await super().once()
         self.judge.look(self, pods)
         return whole
