@@ -301,7 +301,7 @@ def test_a_page_whose_making_was_interrupted_is_made_again(
 ) -> None:
     """What a signal handler raises may cut off the moment between open and rename."""
     really = os.open
-    interrupted = []
+    interrupted: list[int] = []
 
     def interrupting(path: str, *rest: int) -> int:
         descriptor = really(path, *rest)
