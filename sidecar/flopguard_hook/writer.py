@@ -45,10 +45,9 @@ class PageWriter:
         self.fills_folder = pages == MOST_PAGES - 1
         self._stem = os.path.join(folder, nonce)
         hidden = os.path.join(folder, "." + nonce + ".page")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         # `pwrite` does not move a descriptor's offset: it tells whether it is ours.
         self._mark = _MARKS_FROM + int.from_bytes(os.urandom(4), "little") % _MARKS_FROM
-        self._descriptor = os.open(hidden, flags, _MODE)
+        self._descriptor = _made(hidden)
         try:
             os.fchmod(self._descriptor, _MODE)  # whatever the umask
             os.lseek(self._descriptor, self._mark, os.SEEK_SET)
@@ -109,3 +108,13 @@ class PageWriter:
             return os.lseek(self._descriptor, 0, os.SEEK_CUR) == self._mark
         except OSError:
             return False
+
+
+def _made(path: str) -> int:
+    """Make a file that only this process knows of; return its descriptor."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, _MODE)
+    except FileExistsError:  # what a signal handler raised cut the first try off
+        os.unlink(path)
+        return os.open(path, flags, _MODE)

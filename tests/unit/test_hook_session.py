@@ -294,3 +294,29 @@ def descriptor_of(file: Path) -> int:
             if os.path.samestat(os.fstat(number), file.stat()):
                 return number
     pytest.fail(f"{file} is not open")
+
+
+def test_a_page_whose_making_was_interrupted_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a signal handler raises may cut off the moment between open and rename."""
+    really = os.open
+    interrupted: list[int] = []
+
+    def interrupting(path: str, *rest: int) -> int:
+        descriptor = really(path, *rest)
+        if not interrupted:
+            interrupted.append(descriptor)
+            raise KeyboardInterrupt
+        return descriptor
+
+    monkeypatch.setattr("flopguard_hook.writer.os.open", interrupting)
+    session = Session(str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        session.begin([charge("forward", "fp32", 8)])
+    session.begin([charge("forward", "fp32", 8)])
+    os.close(interrupted[0])
+
+    (page,) = tmp_path.glob("[!.]*.page")
+    assert read_page(page.read_bytes()).begun["forward"]["fp32"] == 16
+    assert not list(tmp_path.glob(".*.page"))
