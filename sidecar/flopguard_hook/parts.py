@@ -12,6 +12,8 @@ from typing import Any, Iterable, Sequence
 
 from torch.nn.modules import module as torch_modules
 
+from flopguard_hook.interrupts import raise_users
+
 _HOOKS = (
     "_forward_hooks",
     "_forward_pre_hooks",
@@ -40,7 +42,8 @@ class Numbers:
             return known[1]
         try:
             reference = weakref.ref(value)
-        except TypeError:
+        except TypeError as error:
+            raise_users(error)
             return id(value)
         if len(self._known) >= self._prune_at:
             kept = {k: one for k, one in self._known.items() if one[0]() is not None}
@@ -111,7 +114,8 @@ class Parts:
                 and self._patches_now() == self._patches
                 and self._hooks_now() == self._hooks
             )
-        except (AttributeError, KeyError, TypeError):  # one of them has died
+        except (AttributeError, KeyError, TypeError) as error:  # one has died
+            raise_users(error)
             return None
         return held if same else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -151,9 +150,7 @@ def _why_measured(module: Any) -> str:
     for part in module.modules():
         for holder in (part, getattr(part, "config", None)):
             for name in _BY_CHANCE:
-                value = None
-                with contextlib.suppress(Exception):
-                    value = vars(holder).get(name)
+                value = getattr(holder, "__dict__", {}).get(name)
                 if isinstance(value, (int, float)) and value > 0:
                     return f"{type(part).__name__} has {name}"
     return ""

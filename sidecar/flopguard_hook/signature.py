@@ -15,6 +15,7 @@ from typing import Any, Iterable, Mapping, NoReturn
 
 import torch
 
+from flopguard_hook.interrupts import raise_users
 from flopguard_hook.parts import Parts, of_parameters
 from flopguard_hook.polynomials import CACHE, DIMENSION, LITERAL
 
@@ -354,7 +355,8 @@ class Watched:
             self._look(held)
         try:
             values = self._get(held)
-        except KeyError:  # one was renamed
+        except KeyError as error:  # one was renamed
+            raise_users(error)
             self._look(held)
             return self._values
         if values != self._values:

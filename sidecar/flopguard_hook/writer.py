@@ -9,6 +9,7 @@ import os
 from typing import Any, Mapping
 
 from flopguard_hook.facts import bounded
+from flopguard_hook.interrupts import raise_users
 from flopguard_hook.page import SLOT_BYTES
 
 MOST_PAGES = 4000
@@ -106,7 +107,8 @@ class PageWriter:
         """
         try:  # the cheapest of all calls, in a process that has just run a model
             return os.lseek(self._descriptor, 0, os.SEEK_CUR) == self._mark
-        except OSError:
+        except OSError as error:  # a handler's TimeoutError is one, too
+            raise_users(error)
             return False
 
 
