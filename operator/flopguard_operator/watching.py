@@ -92,7 +92,8 @@ def _recorded(account: Account, stream: str) -> Place:
     """Return where a stream ran, as the ledger says: all that a restart leaves."""
     gap = account.gaps.get(stream)
     attempt = next((a for a in account.attempts if a.stream == stream), None)
-    count = (attempt.devices if attempt else "").partition(" x ")[0]
+    devices = (attempt.devices if attempt else "") or (gap.devices if gap else "")
+    count = devices.partition(" x ")[0]
     node = (attempt.node if attempt else "") or (gap.node if gap else "")
     asked = Allocation(
         node=node, accelerators=int(count) if count.isascii() and count.isdigit() else 0

@@ -286,3 +286,21 @@ TestOneStream.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+def test_a_stream_known_by_its_gap_alone_is_charged_after_a_restart() -> None:
+    """Heard again, it was not charged; its devices stand in the entry of its gap."""
+    stream = OneStream()
+    stream.begin()
+    stream.cut_off()
+    stream.delete_by_force()
+    stream.look(settle=False)
+    stream.come_back()
+    stream.answer()
+    stream.look(settle=False)
+    stream.compute(70, 1)
+    stream.restart()
+    stream.look(settle=False)
+
+    assert stream.begun > 0
+    stream.the_bound_holds()
