@@ -69,6 +69,8 @@ class Roots:
             register(self._registered)
 
         wrap(RemovableHandle, "remove", self._removing)
+        # `to`, `half`, `cuda`: other dtypes in the same parameters.
+        wrap(torch_modules.Module, "_apply", self._applying)
 
     def epoch(self) -> int:
         """Return a number that rises whenever roots may have changed."""
@@ -86,6 +88,13 @@ class Roots:
             self._epoch += 1
 
         return remove
+
+    def _applying(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(module: Any, *args: Any, **kwargs: Any) -> Any:
+            self._epoch += 1
+            return original(module, *args, **kwargs)
+
+        return apply
 
     def of(self, module: Any) -> Root:
         """Return what is known of a module."""
