@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
+import torch
 from torch.nn.modules import module as torch_modules
 from torch.utils.hooks import RemovableHandle
 
@@ -70,7 +71,8 @@ class Roots:
 
         wrap(RemovableHandle, "remove", self._removing)
         # `to`, `half`, `cuda`: other dtypes in the same parameters.
-        wrap(torch_modules.Module, "_apply", self._applying)
+        if hasattr(torch.nn.Module, "_apply"):
+            wrap(torch.nn.Module, "_apply", self._applying)
 
     def epoch(self) -> int:
         """Return a number that rises whenever roots may have changed."""

@@ -66,7 +66,7 @@ def test_a_hook_that_prints_is_found(tmp_path: Path) -> None:
     """A hook that changes what a program prints is not missed."""
     hook = fuzzing.snapshot(tmp_path)
     with (hook / "arming.py").open("a") as source:
-        source.write("\nsys.stdout.write('hello')\n")
+        source.write("\nimport sys\nsys.stdout.write('hello')\n")
 
     verdict = judge(_fresh_seed(), hook)
 

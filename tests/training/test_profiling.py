@@ -117,6 +117,10 @@ with profile(activities=activities, schedule=plan, with_flops=True,
 assert seen and seen[0] >= STEP, seen
 """,
     "of another thread": """
+alone, bare = threading.Lock(), step
+def step():
+    with alone:  # both train one model
+        bare()
 while not running():
     step()
 found = []
