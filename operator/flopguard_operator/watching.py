@@ -14,7 +14,7 @@ from flopguard_operator.allocation import Allocation, Node
 from flopguard_operator.gaps import Patience, Stream
 from flopguard_operator.hearing import Hearing, Place
 from flopguard_operator.ledger.accounts import Account
-from flopguard_operator.ledger.machines import Machine
+from flopguard_operator.ledger.machines import Machine, counted
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
 from flopguard_operator.peaks import Peak, UnknownDeviceError
@@ -93,11 +93,8 @@ def _recorded(account: Account, stream: str) -> Place:
     gap = account.gaps.get(stream)
     attempt = next((a for a in account.attempts if a.stream == stream), None)
     devices = (attempt.devices if attempt else "") or (gap.devices if gap else "")
-    count = devices.partition(" x ")[0]
     node = (attempt.node if attempt else "") or (gap.node if gap else "")
-    asked = Allocation(
-        node=node, accelerators=int(count) if count.isascii() and count.isdigit() else 0
-    )
+    asked = Allocation(node=node, accelerators=counted(devices)[0])
     pod = (attempt.pod if attempt else "") or (gap.pod if gap else "")
     return Place(pod, asked, gone=True, run=account.ref.uid)
 
@@ -194,17 +191,13 @@ def _stream(
         ended=hearing.ended.get(uid),
         over=over,
         final=mark.final,
-        gain=max(0, _begun(mark) - _begun(settled)),
+        gain=max(0, mark.upper - settled.upper),
     )
 
 
 def counts(mark: Mark | None) -> bool:
     """Say whether the hook counts: it wrote a page, or FLOPs are known."""
-    return mark is not None and (mark.pages > 0 or _begun(mark) > 0)
-
-
-def _begun(mark: Mark) -> int:
-    return max(mark.begun, mark.measured)
+    return mark is not None and (mark.pages > 0 or mark.upper > 0)
 
 
 def _placed(one: Subject, account: Account, hearing: Hearing, sight: Sight) -> bool:
@@ -284,7 +277,7 @@ def _opened(stream: str, account: Account) -> str:
     """Return the name of a stream's devices as the ledger has it."""
     for attempt in account.attempts:
         if attempt.stream == stream:
-            return attempt.devices.partition(" x ")[2]
+            return counted(attempt.devices)[1]
     return ""
 
 

@@ -122,3 +122,20 @@ def test_the_largest_machine_of_a_pods_processes_counts() -> None:
     ]
 
     assert machines.largest(told) == Machine(8, "avx2", 3000, ("NVIDIA L4",))
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        ("8 x NVIDIA-H100-NVL (fp8)", (8, "NVIDIA-H100-NVL (fp8)")),
+        ("2 x CPU core avx2 3000 MHz (int8)", (0, "CPU core avx2 3000 MHz (int8)")),
+        ("many x NVIDIA", (0, "NVIDIA")),
+        ("", (0, "")),
+    ],
+    ids=["accelerators", "processors", "no number", "nothing"],
+)
+def test_devices_are_read_back_as_they_were_written(
+    devices: str, expected: tuple[int, str]
+) -> None:
+    """A stream that only its gap tells of is charged by what stands there."""
+    assert machines.counted(devices) == expected

@@ -16,6 +16,7 @@ from flopguard_operator.ledger.entries import (
     GapCharged,
     Settlement,
 )
+from flopguard_operator.ledger.machines import counted
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ def extend(spans: Spans, entry: Entry) -> Spans:
         return spans
     span = replace(spans.get(event.stream, Span(entry.at, entry.at)), last=entry.at)
     if isinstance(event, AttemptOpened):
-        span = replace(span, devices=_count(event.devices))
+        span = replace(span, devices=max(1, counted(event.devices)[0]))
     if isinstance(event, GapCharged):
         span = replace(span, unproven=event.milliseconds if event.flops else 0)
         if event.stream not in spans:
-            span = replace(span, devices=_count(event.devices))
+            span = replace(span, devices=max(1, counted(event.devices)[0]))
     return {**spans, event.stream: span}
 
 
@@ -70,10 +71,3 @@ def parts(spans: Spans) -> tuple[int, int]:
     allocated = sum(span.devices * span.allocated for span in spans.values())
     unproven = sum(span.devices * span.unproven for span in spans.values())
     return allocated - unproven, allocated
-
-
-def _count(devices: str) -> int:
-    """Return how many devices "8 x NVIDIA H100 NVL" is; processors count as one."""
-    count, _, name = devices.partition(" x ")
-    good = count.isascii() and count.isdigit() and len(count) <= 7  # noqa: PLR2004 - digits of a million
-    return max(1, int(count)) if good and not name.startswith("CPU core") else 1

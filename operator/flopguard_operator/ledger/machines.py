@@ -44,6 +44,17 @@ def read(facts: str) -> Machine:
     )
 
 
+def counted(devices: str) -> tuple[int, str]:
+    """Return how many accelerators "8 x NVIDIA H100 NVL" is, and their name.
+
+    0 of processors, and of what is not written so.
+    """
+    count, _, name = devices.partition(" x ")
+    digits = count.isascii() and count.isdigit() and len(count) <= len(str(_MOST))
+    good = digits and not name.startswith("CPU core")
+    return int(count) if good else 0, name
+
+
 def _number(value: Any) -> int:
     good = isinstance(value, int) and not isinstance(value, bool)
     return int(value) if good and 0 <= value <= _MOST else 0
