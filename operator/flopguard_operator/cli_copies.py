@@ -5,7 +5,12 @@ from pathlib import Path
 
 import click
 
-from flopguard_operator.cli_files import UnusableError, epilog, told
+from flopguard_operator.cli_files import (
+    UnusableError,
+    database_option,
+    epilog,
+    told,
+)
 from flopguard_operator.ledger import copies
 from flopguard_operator.ledger.custody import KnownHead, parse_head_option
 from flopguard_operator.ledger.errors import ForkedError, LedgerError
@@ -31,14 +36,7 @@ def heads_given(texts: tuple[str, ...]) -> list[KnownHead]:
         "  ledger backup /tmp/ledger.db && kubectl cp flopguard/POD:/tmp/ledger.db ...",
     )
 )
-@click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    envvar="FLOPGUARD_LEDGER",
-    show_envvar=True,
-    required=True,
-    help="The operator's ledger.db. It is only read, also while the operator runs.",
-)
+@database_option
 @click.argument("target", type=click.Path(path_type=Path), metavar="COPY")
 def backup(db: Path, target: Path) -> None:
     """Copy a ledger.db that may be in use into one new file, and verify the copy.

@@ -16,13 +16,20 @@ from typing import BinaryIO
 import click
 
 from flopguard_operator.evidence.archive import BLOCK, PackError, is_archive
+from flopguard_operator.ledger import database
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.ledger.export import TruncatedError, lines_of
 from flopguard_operator.ledger.store import export_file
 from flopguard_operator.report.escaping import as_line
 
-_SQLITE = b"SQLite format 3\0"  # sqlite.org/fileformat.html, offset 0
-
+database_option = click.option(
+    "--db",
+    type=click.Path(path_type=Path),
+    envvar="FLOPGUARD_LEDGER",
+    show_envvar=True,
+    required=True,
+    help="The operator's ledger.db. It is only read, also while the operator runs.",
+)
 LEDGER_HELP = "An exported ledger, the operator's ledger.db, or - for standard input."
 _EXIT_CODES = """
 \b
@@ -78,7 +85,7 @@ def ledger_lines(file: str) -> Iterator[Iterator[bytes]]:
             yield lines_of(sys.stdin.buffer)
             return
         with Path(file).open("rb") as stream:
-            if stream.read(len(_SQLITE)) != _SQLITE:
+            if not database.is_database(stream.read(database.BEGINNING)):
                 stream.seek(0)
                 yield lines_of(stream)
                 return

@@ -9,7 +9,13 @@ from pathlib import Path
 import click
 
 from flopguard_operator.cli_copies import backup, restore
-from flopguard_operator.cli_files import MismatchError, epilog, ledger_lines, told
+from flopguard_operator.cli_files import (
+    MismatchError,
+    database_option,
+    epilog,
+    ledger_lines,
+    told,
+)
 from flopguard_operator.cli_keeping import recover, retain, rotate_key
 from flopguard_operator.cli_show import line_of, print_checks
 from flopguard_operator.ledger import proofs
@@ -28,14 +34,6 @@ from flopguard_operator.report.escaping import as_line
 EXPORT = (
     "kubectl exec -n flopguard POD -- \\",
     "  python3 -m flopguard_operator.cli ledger export > ledger.jsonl",
-)
-database_option = click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    envvar="FLOPGUARD_LEDGER",
-    show_envvar=True,
-    required=True,
-    help="The operator's ledger.db. It is only read, also while the operator runs.",
 )
 
 

@@ -7,7 +7,6 @@ and keeps the time; what of an object is kept, `evidence.redaction` decides.
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.evidence import redaction
 from flopguard_operator.ledger import census
 from flopguard_operator.ledger.accounts import Account, apply
+from flopguard_operator.ledger.documents import digest as digest_of
 from flopguard_operator.ledger.entries import (
     NO_RUN,
     Crossing,
@@ -254,7 +254,7 @@ def _new(
             for each in account.documents:
                 for key in ((each.kind, each.uid), (each.kind, "")):
                     of_one[key] = of_one.get(key, 0) + 1
-        digest = hashlib.sha256(sheet.data).hexdigest()
+        digest = digest_of(sheet.data)
         if digest in known or not _fits(sheet, len(known), of_one):
             continue
         known.add(digest)

@@ -37,6 +37,11 @@ class Mark:
         """FLOPs proven to have been executed, over all categories."""
         return sum(self.done.values())
 
+    @property
+    def upper(self) -> int:
+        """FLOPs that may have been executed when it was taken."""
+        return max(self.begun, self.measured)
+
 
 def _goes_on(a: Mark, b: Mark) -> bool:
     """Tell at once whether `b` is their maximum: what a newer mark almost always is."""

@@ -148,7 +148,7 @@ def _attempts(
             "cause": attempt.cause,
             "predecessor": attempt.predecessor,
             "measured": str(mark.measured),
-            "upper": str(max(mark.begun, mark.measured) + plan.charged(attempt.stream)),
+            "upper": str(mark.upper + plan.charged(attempt.stream)),
             "resumedFrom": attempt.weights,
             "final": mark.final,
         }

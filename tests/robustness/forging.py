@@ -33,6 +33,7 @@ from flopguard_operator.ledger.entries import (
     TermsSet,
 )
 from flopguard_operator.ledger.errors import LedgerError
+from flopguard_operator.ledger.export import dumped
 from flopguard_operator.ledger.keys import SigningKey, from_raw
 from vectors.ledger_story import KEY
 from vectors.pack_story import Ledger, archived, own, packed
@@ -170,7 +171,7 @@ def digested(files: Mapping[str, bytes]) -> Files:
         {"name": name, "digest": {"sha256": _hash(data)}}
         for name, data in sorted(others.items())
     ]
-    return others | {layout.MANIFEST: layout.dumped(document)}
+    return others | {layout.MANIFEST: dumped(document)}
 
 
 def altered_entry(dice: Random, one: Subject, _other: Subject) -> bytes | None:
@@ -312,7 +313,7 @@ def altered_manifest(dice: Random, one: Subject, _other: Subject) -> bytes:
     said = document["predicate"]
     run = dice.choice(said["runs"])
     dice.choice(_LIES)(said, run)
-    return archived({**one.files, layout.MANIFEST: layout.dumped(document)})
+    return archived({**one.files, layout.MANIFEST: dumped(document)})
 
 
 _LIES: tuple[Callable[[dict[str, Any], dict[str, Any]], None], ...] = (

@@ -13,7 +13,7 @@ from flopguard_operator.ledger.accounts import (
     due,
     fold,
     mark_of,
-    observe,
+    raised,
     totals,
 )
 from flopguard_operator.ledger.entries import Entry, Event, HoldReleased, Settlement
@@ -146,7 +146,7 @@ def test_marks_are_observed_like_settlements() -> None:
     """The live state takes marks by the rule by which the ledger takes settlements."""
     event = settled(A, "pod-1", 9, 10, final=True)
 
-    assert observe(Account(A), mark_of(event)) == apply(Account(A), event)
+    assert raised(Account(A), mark_of(event), 0) == apply(Account(A), event)
     assert mark_of(event).final
 
 
@@ -154,7 +154,7 @@ def test_marks_are_observed_like_settlements() -> None:
 def test_done_work_was_begun(begun: int) -> None:
     """`upper` covers what is done, also when a reading lacks what was begun."""
     mark = Mark("pod-1", {"forward": 10}, begun)
-    account = observe(Account(A), mark)
+    account = raised(Account(A), mark, 0)
 
     assert totals(account).upper == 10
 

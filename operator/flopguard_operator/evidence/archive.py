@@ -6,6 +6,7 @@ other owners or times, and bytes between files are not filtered: they cannot be 
 Nothing is extracted; a file is read in pieces from where it lies.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -92,6 +93,14 @@ class Archive:
             message = f"{name} is larger than {largest} bytes"
             raise PackError(message)
         return b"".join(self.pieces(name))
+
+
+def sha256(pieces: Iterable[bytes]) -> str:
+    """Return the SHA-256 of a file that comes in pieces, hexadecimal."""
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest()
 
 
 def is_archive(beginning: bytes) -> bool:

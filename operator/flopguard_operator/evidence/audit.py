@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from flopguard_operator import naming
-from flopguard_operator.evidence.layout import dumped
 from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.export import dumped
 from flopguard_operator.observed import at, text
 
 MAX_LINE_BYTES = 1 << 21  # an audit event with both bodies of 1 MiB is skipped

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flopguard_operator.evidence.archive import PackError
-from flopguard_operator.evidence.layout import dumped
 from flopguard_operator.ledger import note, tree
 from flopguard_operator.ledger.entries import KeyRotated
 from flopguard_operator.ledger.errors import LedgerError
+from flopguard_operator.ledger.export import dumped
 from flopguard_operator.ledger.findings import INCOMPLETE, MISMATCH
 from flopguard_operator.ledger.note import CheckSignature, Head
 
@@ -72,8 +72,7 @@ def parse_line(data: bytes) -> tuple[str, tuple[bytes, ...]]:
         document = json.loads(data)
         signed = document["head"]
         joined = base64.b64decode(document["proof"], validate=True)
-        each = tree.HASH_BYTES
-        proof = tuple(joined[at : at + each] for at in range(0, len(joined), each))
+        proof = tree.hashes_in(joined)
         right = isinstance(signed, str) and line(signed, proof) == data + b"\n"
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         message = "a head is not spelled as flopguard spells it"

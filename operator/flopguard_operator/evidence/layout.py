@@ -5,7 +5,6 @@ digests: what a person reads in it is what the signed tree holds.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -29,6 +28,7 @@ from flopguard_operator.ledger.entries import (
     TermsSet,
     WeightsSaved,
 )
+from flopguard_operator.ledger.export import dumped
 from flopguard_operator.policy.rules import POLICIES
 
 MANIFEST = "manifest.json"
@@ -133,11 +133,6 @@ def policies() -> bytes:
         for name, rows in POLICIES.items()
     }
     return dumped({"policies": rules})
-
-
-def dumped(document: Mapping[str, Any]) -> bytes:
-    """Return the one spelling of a JSON object: a line of ASCII with sorted keys."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 def _exact(value: Any) -> Any:

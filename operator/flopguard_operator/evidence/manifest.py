@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flopguard_operator.evidence.archive import PackError
-from flopguard_operator.evidence.layout import NOT_IN_LEDGER, dumped
+from flopguard_operator.evidence.layout import NOT_IN_LEDGER
 from flopguard_operator.ledger.accounts import Account, totals
+from flopguard_operator.ledger.export import dumped
 from flopguard_operator.ledger.note import Head
 from flopguard_operator.naming import GROUP
 

@@ -5,7 +5,6 @@ file of the pack follows from the ledger.
 """
 
 import base64
-import hashlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from importlib import resources
 from typing import IO, BinaryIO
 
 from flopguard_operator.evidence import archive, heads, layout, manifest
-from flopguard_operator.evidence.archive import PIECE, PackError
+from flopguard_operator.evidence.archive import PIECE, PackError, sha256
 from flopguard_operator.evidence.completeness import is_about
 from flopguard_operator.evidence.heads import History
 from flopguard_operator.evidence.manifest import About, Statement
@@ -165,7 +164,7 @@ def make(source: Source, request: Request, out: BinaryIO) -> Made:
             entries=chosen.entries,
             accounts=tuple(chosen.accounts.values()),
         )
-        digests = {name: _digest(content) for name, content in files.items()}
+        digests = {name: sha256(_sized(content)[1]) for name, content in files.items()}
         files[layout.MANIFEST] = manifest.compose(said, digests)
         archive.write(out, {name: _sized(each) for name, each in files.items()})
     return Made(
@@ -279,13 +278,6 @@ def _instructions() -> bytes:
 
 def _spool() -> tempfile.SpooledTemporaryFile[bytes]:
     return tempfile.SpooledTemporaryFile(max_size=PIECE)
-
-
-def _digest(content: Content) -> str:
-    found = hashlib.sha256()
-    for piece in _sized(content)[1]:
-        found.update(piece)
-    return found.hexdigest()
 
 
 def _sized(content: Content) -> tuple[int, Iterator[bytes]]:

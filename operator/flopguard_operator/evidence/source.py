@@ -18,8 +18,6 @@ from flopguard_operator.ledger.export import (
     parse,
 )
 
-SQLITE = b"SQLite format 3\0"  # sqlite.org/fileformat.html, offset 0
-
 
 @dataclass(frozen=True)
 class Source:
@@ -41,23 +39,16 @@ def opened(path: Path) -> Iterator[Source]:
         OSError: the same.
     """
     with path.open("rb") as stream:
-        beginning = stream.read(len(SQLITE))
-        if beginning != SQLITE:
+        if not database.is_database(stream.read(database.BEGINNING)):
             yield of_export(stream)
             return
-    with database.errors_named(path):
-        connection = database.connect_to_read(path)
-        try:
-            database.version(connection)
-            connection.execute("BEGIN")  # one snapshot, whatever is written meanwhile
-            yield Source(
-                vkey=reading.custody_of(connection).vkey,
-                heads=tuple(database.notes(connection)),
-                leaves=lambda: (data for _, data, _ in database.leaves(connection)),
-                documents=reading.Documents(connection),
-            )
-        finally:
-            connection.close()
+    with reading.opened_to_read(path) as connection:
+        yield Source(
+            vkey=reading.custody_of(connection).vkey,
+            heads=tuple(database.notes(connection)),
+            leaves=lambda: (data for _, data, _ in database.leaves(connection)),
+            documents=reading.Documents(connection),
+        )
 
 
 def of_export(stream: BinaryIO) -> Source:

@@ -6,9 +6,7 @@ runs and not by the pack.
 """
 
 import base64
-import binascii
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import BinaryIO
@@ -19,6 +17,7 @@ from flopguard_operator.evidence.archive import (
     CutError,
     PackError,
     open_archive,
+    sha256,
 )
 from flopguard_operator.evidence.heads import History
 from flopguard_operator.evidence.manifest import Statement, Told
@@ -109,10 +108,7 @@ def _files(pack: _Pack) -> None:
     for name in pack.archive.files:
         if name == layout.MANIFEST:
             continue
-        found = hashlib.sha256()
-        for piece in pack.archive.pieces(name):
-            found.update(piece)
-        pack.digests[name] = found.hexdigest()
+        pack.digests[name] = sha256(pack.archive.pieces(name))
         if not layout.is_known(name):
             pack.findings.add(FILES, f"{name} is no file of a pack")
         elif pack.told.digests.get(name) != pack.digests[name]:
@@ -169,16 +165,15 @@ def _included(pack: _Pack, entry: Entry, leaf: bytes, proof: bytes) -> None:
         pack.findings.add(ORDER, why)
 
 
-def _hashes(proof: bytes) -> list[bytes]:
+def _hashes(proof: bytes) -> Sequence[bytes]:
     """Return the hashes in a line of proofs; one of a wrong length if it is none."""
     try:
         joined = base64.b64decode(proof, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return [b""]
     if base64.b64encode(joined) != proof:
         return [b""]
-    each = tree.HASH_BYTES
-    return [joined[at : at + each] for at in range(0, len(joined), each)]
+    return tree.hashes_in(joined)
 
 
 def _take(pack: _Pack, entry: Entry, leaf: bytes) -> None:

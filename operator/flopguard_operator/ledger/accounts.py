@@ -42,9 +42,7 @@ class Account:
     terms_set: TermsSet | None = None
     streams: Mapping[str, Mark] = field(default_factory=dict)  # by stream
     gaps: Mapping[str, GapCharged] = field(default_factory=dict)  # by stream
-    closed: frozenset[str] = (
-        frozenset()
-    )  # streams whose gap was closed: it can only fall
+    closed: frozenset[str] = frozenset()  # streams whose gap can only fall
     attempts: tuple[AttemptOpened, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     hold: HoldSet | None = None  # None: not held now
@@ -68,8 +66,8 @@ class Account:
 
 def apply(account: Account, event: Event) -> Account:
     """Return the account after one more event of its run."""
-    if isinstance(event, Settlement):
-        return _settled(account, event)
+    if isinstance(event, Settlement):  # what almost all entries are
+        return raised(account, mark_of(event), 1)
     account = replace(account, entries=account.entries + 1)
     match event:
         case TermsSet():
@@ -100,11 +98,6 @@ def apply(account: Account, event: Event) -> Account:
         case _:
             account = _told(account, event)
     return account
-
-
-def _settled(account: Account, event: Settlement) -> Account:
-    """Return the account after a settlement: what almost all entries are."""
-    return raised(account, mark_of(event), 1)
 
 
 def raised(account: Account, mark: Mark, entries: int) -> Account:
@@ -148,11 +141,6 @@ def _told(account: Account, event: Event) -> Account:
     return account
 
 
-def observe(account: Account, mark: Mark) -> Account:
-    """Return the account with a mark merged into its stream."""
-    return replace(account, streams=_merged(account.streams, mark))
-
-
 def _merged(streams: Mapping[str, Mark], mark: Mark) -> dict[str, Mark]:
     """Return the marks of all streams with one of them raised."""
     before = streams.get(mark.stream) or Mark(mark.stream)
@@ -175,24 +163,16 @@ def totals(account: Account) -> Totals:
     """Return the FLOPs of a run: the sum of the marks of its streams."""
     done, begun = dict.fromkeys(CATEGORIES, 0), 0
     for mark in account.streams.values():
-        measured = 0
         for category in CATEGORIES:
-            flops = mark.done.get(category, 0)
-            done[category] += flops
-            measured += flops
-        begun += max(mark.begun, measured)
+            done[category] += mark.done.get(category, 0)
+        begun += mark.upper
     return Totals(done, begun, sum(gap.flops for gap in account.gaps.values()))
 
 
 def upper_of(account: Account) -> int:
     """Return the upper bound of `totals`, and nothing else."""
-    begun = 0
-    for mark in account.streams.values():
-        measured = mark.measured
-        begun += max(mark.begun, measured)
-    for gap in account.gaps.values():
-        begun += gap.flops
-    return begun
+    charged = sum(gap.flops for gap in account.gaps.values())
+    return sum(mark.upper for mark in account.streams.values()) + charged
 
 
 def mark_of(settlement: Settlement) -> Mark:

@@ -3,7 +3,6 @@
 What the entries say is for `verify`; this is about the file that keeps them.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 from flopguard_operator.ledger import custody, database, documents, note, tree, upkeep
 from flopguard_operator.ledger.accounts import mark_of
 from flopguard_operator.ledger.custody import DEFAULT_YEARS, Custody
-from flopguard_operator.ledger.encoding import decode, encode_mark
-from flopguard_operator.ledger.entries import NO_RUN, DocumentNoted, Settlement
+from flopguard_operator.ledger.encoding import decode
+from flopguard_operator.ledger.entries import DocumentNoted, Settlement
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.findings import INCOMPLETE, OK, Check, Findings
 from flopguard_operator.ledger.keys import check_signature
@@ -28,7 +27,6 @@ NAMES = {
     "high-water marks": "no mark is below what is settled",
     "documents": "each document that an entry names is kept as it was",
 }
-_NOTED = b'"type":"DocumentNoted"'
 
 
 @dataclass
@@ -39,7 +37,7 @@ class _Walk:
     growing: tree.Growing
     named: dict[str, int]  # digest → index of an entry that names it
     settled: dict[tuple[str, str], Mark]  # (run UID, stream) → mark
-    counts: Counter[str]  # run UID → entries
+    rows: upkeep.Rows  # that a quick start needs
 
 
 def check_file(path: Path, today: datetime) -> list[Check]:
@@ -81,7 +79,7 @@ def _walked(
 ) -> _Walk:
     """Hash all leaves and hold every head against them."""
     begun = custody.begun(database.vkey(connection))
-    walk = _Walk(begun, tree.Growing(tree.Frontier()), {}, {}, Counter())
+    walk = _Walk(begun, tree.Growing(tree.Frontier()), {}, {}, upkeep.Rows())
     heads = dict(database.heads(connection))
     roots = {0: tree.EMPTY_ROOT} if 0 in heads else {}
     for index, data, stored in database.leaves(connection):
@@ -105,7 +103,7 @@ def _gather(walk: _Walk, data: bytes) -> None:
     entry = decode(data)
     event = entry.event
     walk.own = custody.apply(walk.own, entry)
-    walk.counts[event.run.uid] += event.run != NO_RUN
+    walk.rows.take(entry)
     if isinstance(event, DocumentNoted):
         walk.named[event.digest] = entry.index
     elif isinstance(event, Settlement):
@@ -134,15 +132,13 @@ def _check_beside(
     marks = database.marks(connection)
     for (uid, stream), mark in walk.settled.items():
         kept = marks.get(uid, {}).get(stream, Mark(stream))
-        if encode_mark(merge(kept, mark)) != encode_mark(merge(kept, kept)):
+        if merge(kept, mark) != merge(kept, kept):
             findings.add("high-water marks", f"the mark of {stream} was lowered")
     if database.version(connection) == 1:
         return
-    if upkeep.counts(connection) != {u: n for u, n in walk.counts.items() if n}:
+    if upkeep.counts(connection) != walk.rows.counts:
         findings.add("quick start", "the runs have other numbers of entries")
-    if upkeep.indices(connection) != upkeep.needed(
-        decode(data) for _, data, _ in database.leaves(connection)
-    ):
+    if upkeep.indices(connection) != walk.rows.needed():
         findings.add("quick start", "other entries are kept than the fold needs")
     present = set()
     for digest in database.digests(connection):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from flopguard_operator.ledger import checking, database, note, reading
+from flopguard_operator.ledger import checking, database, note, opening, reading
 from flopguard_operator.ledger.custody import KnownHead
 from flopguard_operator.ledger.errors import ForkedError, LedgerError
 from flopguard_operator.ledger.note import Head
@@ -107,13 +107,9 @@ def _refuse_loss(copy: Path, path: Path, known: Collection[KnownHead]) -> None:
         own = reading.custody_of(connection)
         size = newest(copy).size
         roots = reading.roots(connection, {each.size for each in heads})
-    lost = [
-        each
-        for each in heads
-        if not each.is_of(roots.get(each.size, b"")) and not own.accepts_loss_of(each)
-    ]
+    lost = opening.lost_heads(heads, roots, own)
     if lost:
-        most = max(lost, key=lambda each: each.size)
+        most = lost[0]
         message = (
             f"the backup has {size} entries and does not extend the head of"
             f" {most.size} in {most.where}: take a newer one, or accept the loss with"

@@ -27,6 +27,8 @@ from flopguard_operator.marks import Mark, merge
 Connection = sqlite3.Connection
 Rows = Generator[tuple[int, bytes, bytes], None, None]  # index, data, leaf hash
 
+_MAGIC = b"SQLite format 3\0"  # sqlite.org/fileformat.html, offset 0
+BEGINNING = len(_MAGIC)
 _APPLICATION_ID = 0x666C7067  # "flpg"
 VERSION = 2
 _READABLE = (1, 2)
@@ -80,6 +82,11 @@ _PASSING = {
     sqlite3.SQLITE_NOMEM: "there is no memory left: raise the operator's limit",
     sqlite3.SQLITE_PERM: "the ledger's file may not be used: check its rights",
 }
+
+
+def is_database(beginning: bytes) -> bool:
+    """Tell whether a file that begins with these bytes is one of SQLite's."""
+    return beginning.startswith(_MAGIC)
 
 
 def connect(path: Path) -> Connection:
@@ -246,14 +253,6 @@ def leaf(connection: Connection, index: int) -> bytes | None:
         "SELECT data FROM leaves WHERE idx = ?", (index,)
     ).fetchone()
     return bytes(row[0]) if row else None
-
-
-def leaf_hashes(connection: Connection, size: int) -> list[bytes]:
-    """Return the stored hashes of the first leaves."""
-    found = connection.execute(
-        "SELECT leaf_hash FROM leaves WHERE idx < ? ORDER BY idx", (size,)
-    )
-    return [bytes(row[0]) for row in found]
 
 
 def add_document(connection: Connection, digest: str, data: bytes) -> None:

@@ -10,7 +10,7 @@ it. The reader streams, bounds each line, and takes one spelling only.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -71,7 +71,7 @@ class Contents:
 
 def header_line(header: Header) -> bytes:
     """Return the first line."""
-    return _line(
+    return dumped(
         {
             "format": FORMAT,
             "version": VERSION,
@@ -88,12 +88,12 @@ def leaf_line(data: bytes) -> bytes:
 
 def rotation_line(note: str) -> bytes:
     """Return the line of a head at which one key followed another."""
-    return _line({"rotated": note})
+    return dumped({"rotated": note})
 
 
 def head_line(note: str) -> bytes:
     """Return the last line."""
-    return _line({"head": note})
+    return dumped({"head": note})
 
 
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:
@@ -159,7 +159,8 @@ def read(lines: Iterable[bytes]) -> Contents:
     return Contents(header, tuple(entries), note)
 
 
-def _line(document: dict[str, Any]) -> bytes:
+def dumped(document: Mapping[str, Any]) -> bytes:
+    """Return the one spelling of a JSON object: a line of ASCII with sorted keys."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return text.encode() + b"\n"
 
@@ -190,7 +191,7 @@ def _header(line: bytes) -> Header:
 
 def _note(line: bytes, name: str) -> str:
     note = _object(line).get(name)
-    if not isinstance(note, str) or _line({name: note}) != line:
+    if not isinstance(note, str) or dumped({name: note}) != line:
         message = "a line is not a tree head as flopguard spells it"
         raise LedgerError(message)
     return note

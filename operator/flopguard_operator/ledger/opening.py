@@ -88,11 +88,7 @@ def refuse_forks(
     Raises:
         ForkedError: there is one; the message has the command that gives it up.
     """
-    lost = [
-        each
-        for each in sorted(known, key=lambda each: each.size, reverse=True)
-        if not each.is_of(roots.get(each.size, b"")) and not own.accepts_loss_of(each)
-    ]
+    lost = lost_heads(known, roots, own)
     if lost:
         where = f" (in {lost[0].where})" if lost[0].where else ""
         heads = " ".join(f"--head {each.text}" for each in lost[:20])
@@ -102,6 +98,17 @@ def refuse_forks(
             f" there is none, accept the loss: flopguard ledger recover {heads}"
         )
         raise ForkedError(message)
+
+
+def lost_heads(
+    known: Iterable[KnownHead], roots: dict[int, bytes], own: Custody
+) -> list[KnownHead]:
+    """Return the heads that a file lacks and nobody gave up, the largest first."""
+    return [
+        each
+        for each in sorted(known, key=lambda each: each.size, reverse=True)
+        if not each.is_of(roots.get(each.size, b"")) and not own.accepts_loss_of(each)
+    ]
 
 
 def refuse_late(opened: Opened, epoch: int) -> None:

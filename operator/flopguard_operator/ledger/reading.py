@@ -104,12 +104,6 @@ def read_document(path: Path, digest: str) -> bytes | None:
         return database.document(connection, digest)
 
 
-def read_heads(path: Path) -> list[tuple[int, str]]:
-    """Return (size, signed note) of every head of a ledger, the smallest first."""
-    with opened_to_read(path) as connection:
-        return list(database.heads(connection))
-
-
 def export(connection: database.Connection, out: BinaryIO) -> None:
     """Write the leaves and their head as a file that verifies offline."""
     with database.snapshot(connection):

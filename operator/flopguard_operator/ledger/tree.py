@@ -13,6 +13,12 @@ HASH_BYTES = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
+def hashes_in(joined: bytes) -> tuple[bytes, ...]:
+    """Return the hashes in bytes that hold one after the other; the last may be cut."""
+    places = range(0, len(joined), HASH_BYTES)
+    return tuple(joined[at : at + HASH_BYTES] for at in places)
+
+
 def leaf_hash(data: bytes) -> bytes:
     """Return the hash of a leaf; the prefix keeps leaves and nodes apart."""
     return hashlib.sha256(b"\x00" + data).digest()

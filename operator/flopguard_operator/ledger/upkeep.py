@@ -40,18 +40,78 @@ Lookup = Callable[[_Key], tuple[int, Event | None] | None]
 """A row of `latest`: its index, and the event there unless there is none."""
 
 
-@dataclass
-class Selected:
-    """The rows that entries make: new ones, and those that replace others."""
+def _nothing(_: _Key) -> None:
+    return None
 
-    standing: dict[int, int] = field(default_factory=dict)  # index → own
+
+@dataclass
+class Rows:
+    """The rows that entries make: new ones, and those that replace others.
+
+    Attributes:
+        lookup: What the tables say before these entries; empty ones if not given.
+        known: What the last entries said, of these and earlier ones.
+        standing: Index → own.
+        latest: Index, by kind, run and stream.
+        counts: Entries by run UID.
+    """
+
+    lookup: Lookup = _nothing
+    known: dict[_Key, tuple[int, Event | None]] = field(default_factory=dict)
+    standing: dict[int, int] = field(default_factory=dict)
     latest: dict[_Key, int] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)  # run UID → entries
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def take(self, entry: Entry) -> None:
+        """Take one more entry in."""
+        event = entry.event
+        if event.run == NO_RUN:
+            self.standing[entry.index] = 1
+            return
+        self.counts[event.run.uid] += 1
+        self._keep_first((_RUN, event.run.uid, ""), entry)
+        if isinstance(event, Settlement | GapCharged):
+            self._replace(entry, event)
+        else:
+            self.standing[entry.index] = 0
+
+    def needed(self) -> list[int]:
+        """Return the indices that the fold of all entries needs."""
+        latest = {index for index in self.latest.values() if index >= 0}
+        return sorted(self.standing.keys() | latest)
+
+    def _replace(self, entry: Entry, event: Settlement | GapCharged) -> None:
+        key = (type(event).__name__, event.run.uid, event.stream)
+        self._keep_first((f"first {key[0]}", *key[1:]), entry)
+        index, before = self._before(key) or (0, None)
+        if before is None and index == database.STANDS:
+            self.standing[entry.index] = 0
+        elif before is None or supersedes(event, before):
+            self.known[key] = (entry.index, event)
+            self.latest[key] = entry.index
+        else:
+            self.standing |= {index: 0, entry.index: 0}
+            self.known[key] = (database.STANDS, None)
+            self.latest[key] = database.STANDS
+
+    def _keep_first(self, key: _Key, entry: Entry) -> None:
+        """Keep the first entry under a key: of a run its name, of a stream its time."""
+        if self._before(key) is None:
+            self.known[key] = (entry.index, None)
+            self.latest[key] = entry.index
+
+    def _before(self, key: _Key) -> tuple[int, Event | None] | None:
+        if key not in self.known:
+            found = self.lookup(key)
+            if found is None:
+                return None
+            self.known[key] = found
+        return self.known[key]
 
 
 @dataclass
 class Upkeep:
-    """Chooses rows for entries, with a memory of what the last ones said.
+    """Takes entries into the tables, with a memory of what the last ones said.
 
     Drop it with its connection: after a failed commit it is ahead of the file.
     """
@@ -60,7 +120,9 @@ class Upkeep:
 
     def note(self, connection: database.Connection, entries: Iterable[Entry]) -> None:
         """Take entries that were appended into the tables."""
-        rows = self.select(functools.partial(_row, connection), entries)
+        rows = Rows(functools.partial(_row, connection), self.known)
+        for entry in entries:
+            rows.take(entry)
         connection.executemany(
             "INSERT INTO standing VALUES (?, ?)", rows.standing.items()
         )
@@ -73,65 +135,6 @@ class Upkeep:
             " DO UPDATE SET entries = entries + excluded.entries",
             list(rows.counts.items()),
         )
-
-    def select(self, lookup: Lookup, entries: Iterable[Entry]) -> Selected:
-        """Return the rows of entries, given what the tables say before them."""
-        rows = Selected()
-        for entry in entries:
-            event = entry.event
-            if event.run == NO_RUN:
-                rows.standing[entry.index] = 1
-                continue
-            rows.counts[event.run.uid] += 1
-            self._keep_first(lookup, rows, (_RUN, event.run.uid, ""), entry)
-            if isinstance(event, Settlement | GapCharged):
-                self._select(lookup, rows, entry, event)
-            else:
-                rows.standing[entry.index] = 0
-        return rows
-
-    def _select(
-        self,
-        lookup: Lookup,
-        rows: Selected,
-        entry: Entry,
-        event: Settlement | GapCharged,
-    ) -> None:
-        key = (type(event).__name__, event.run.uid, event.stream)
-        self._keep_first(lookup, rows, (f"first {key[0]}", *key[1:]), entry)
-        index, before = self._before(lookup, key) or (0, None)
-        if before is None and index == database.STANDS:
-            rows.standing[entry.index] = 0
-        elif before is None or supersedes(event, before):
-            self.known[key] = (entry.index, event)
-            rows.latest[key] = entry.index
-        else:
-            rows.standing |= {index: 0, entry.index: 0}
-            self.known[key] = (database.STANDS, None)
-            rows.latest[key] = database.STANDS
-
-    def _keep_first(
-        self, lookup: Lookup, rows: Selected, key: _Key, entry: Entry
-    ) -> None:
-        """Keep the first entry under a key: of a run its name, of a stream its time."""
-        if self._before(lookup, key) is None:
-            self.known[key] = (entry.index, None)
-            rows.latest[key] = entry.index
-
-    def _before(self, lookup: Lookup, key: _Key) -> tuple[int, Event | None] | None:
-        if key not in self.known:
-            found = lookup(key)
-            if found is None:
-                return None
-            self.known[key] = found
-        return self.known[key]
-
-
-def needed(entries: Iterable[Entry]) -> list[int]:
-    """Return the indices that the fold of all entries needs, from the entries alone."""
-    rows = Upkeep().select(lambda _: None, entries)
-    latest = {index for index in rows.latest.values() if index >= 0}
-    return sorted(rows.standing.keys() | latest)
 
 
 def _row(connection: database.Connection, key: _Key) -> tuple[int, Event | None] | None:
@@ -219,8 +222,7 @@ def oldest_frontier(connection: database.Connection) -> tree.Frontier:
     if row is None:
         return tree.Frontier()
     size, peaks = int(row[0]), bytes(row[1])
-    whole = range(0, len(peaks), tree.HASH_BYTES)
-    parts = tuple(peaks[at : at + tree.HASH_BYTES] for at in whole)
+    parts = tree.hashes_in(peaks)
     if len(parts) != size.bit_count():
         return tree.Frontier()  # of no use: everything is hashed anew
     return tree.Frontier(size, parts)

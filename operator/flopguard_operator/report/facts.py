@@ -63,7 +63,7 @@ class AttemptFacts:
     @property
     def upper(self) -> int:
         """FLOPs that it may have executed."""
-        return max(self.mark.begun, self.mark.measured) + self.gap
+        return self.mark.upper + self.gap
 
 
 @dataclass(frozen=True)
