@@ -5,6 +5,7 @@ says of itself; they decide what its silence costs. Pure, and tolerant like `obs
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -111,16 +112,7 @@ def _cores(quantity: object) -> int:
 
 def _started(raw: Raw) -> str:
     """Return when the first container that is not ours started."""
-    ours = (naming.INSTALL_CONTAINER, naming.SIDECAR_CONTAINER)
-    found = [
-        text(state, "startedAt")
-        for kind in ("containerStatuses", "initContainerStatuses")
-        for status in items(raw, "status", kind)
-        if text(status, "name") not in ours
-        for one in ("state", "lastState")
-        for state in (at(status, one, "running"), at(status, one, "terminated"))
-        if state is not None
-    ]
+    found = [text(state, "startedAt") for state in _states(raw)]
     if found and all(found):
         return min(found)
     known = text(raw, "status", "startTime")  # of the pod: rather too early
@@ -129,15 +121,19 @@ def _started(raw: Raw) -> str:
 
 def has_started(raw: Raw) -> bool:
     """Say whether a container that is not ours runs, or ran."""
+    return any(True for _ in _states(raw))
+
+
+def _states(raw: Raw) -> Iterator[object]:
+    """Yield how each container that is not ours runs, or ran."""
     ours = (naming.INSTALL_CONTAINER, naming.SIDECAR_CONTAINER)
-    return any(
-        at(status, one, state) is not None
-        for kind in ("containerStatuses", "initContainerStatuses")
-        for status in items(raw, "status", kind)
-        if text(status, "name") not in ours
-        for one in ("state", "lastState")
-        for state in ("running", "terminated")
-    )
+    for kind in ("containerStatuses", "initContainerStatuses"):
+        for status in items(raw, "status", kind):
+            if text(status, "name") in ours:
+                continue
+            for one in ("state", "lastState"):
+                found = (at(status, one, "running"), at(status, one, "terminated"))
+                yield from (state for state in found if state is not None)
 
 
 def node(name: str, raw: Raw | None) -> Node:

@@ -29,9 +29,7 @@ PARALLEL = 32  # each answer is in memory whole
 UID_HEADER = "X-Flopguard-Pod-Uid"
 AGE_HEADER = "X-Flopguard-Mark-Age-Ms"
 DEVICES_HEADER = "X-Flopguard-Tensor-Active"
-UNTOLD_AGE = (
-    5_000  # milliseconds: of a sidecar that does not say when it read its pages
-)
+UNTOLD_AGE = 5_000  # milliseconds, of a sidecar that does not say its own
 LARGEST_AGE = 10**9
 
 
