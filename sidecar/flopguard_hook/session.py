@@ -14,6 +14,7 @@ import threading
 from typing import Any, Callable, Sequence
 
 from flopguard_hook import __version__, facts
+from flopguard_hook.imports import say
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.page import CELLS, Slot, cell, flags_of
 from flopguard_hook.writer import FolderFullError, PageWriter
@@ -162,7 +163,7 @@ class Session:
         """
         raise_users(error)
         if self.armed:  # what is open still closes, and may fail as well
-            self._say(f"the hook failed and counts no more: {error!r}")
+            say(f"the hook failed and counts no more: {error!r}")
         self.armed = False
         with contextlib.suppress(Exception), self._lock:
             self.flag("hook_failed")
@@ -198,7 +199,7 @@ class Session:
                 self._writer.write_facts(self._facts)
             except OSError as error:
                 raise_users(error)
-                self._say(f"the facts could not be written: {error}")
+                say(f"the facts could not be written: {error}")
             self._facts_changed = False
 
     def _write(self) -> None:
@@ -214,7 +215,7 @@ class Session:
             raise_users(error)
             # The counters are cumulative: the next write that succeeds makes up for it.
             if "page_write_failed" not in self._flags:
-                self._say(f"a page could not be written: {error}")
+                say(f"a page could not be written: {error}")
             self.flag("page_write_failed")
 
     def _open(self) -> None:
@@ -225,16 +226,12 @@ class Session:
         except (FolderFullError, OSError) as error:
             raise_users(error)
             self.armed = False
-            self._say(f"this process is not counted: {error}")
+            say(f"this process is not counted: {error}")
             return
         if self._writer.fills_folder:
             self.flag("too_many_pages")
             self._write()
         self.write_facts()
-
-    def _say(self, sentence: str) -> None:
-        with contextlib.suppress(Exception):
-            sys.stderr.write(f"flopguard: {sentence}\n")
 
 
 def _is_due(steps: int) -> bool:
