@@ -206,19 +206,21 @@ def wipe_prometheus(stage: Stage, _crew: Crew, _name: str) -> None:
 
 def kill_api_server(stage: Stage, _crew: Crew, _name: str) -> None:
     """SIGKILL the API server, and start it again after two seconds."""
-    _kill(stage.state.processes["kube-apiserver"])
-    time.sleep(2.0)
-    addresses = Addresses(stage.state.slot, with_node=True)
-    controlplane.start_api_server(stage.state, addresses)
-    controlplane.wait_for_api_server(stage.state, addresses)
+    _kill_and_start(stage, "kube-apiserver", controlplane.start_api_server)
 
 
 def kill_etcd(stage: Stage, _crew: Crew, _name: str) -> None:
     """SIGKILL etcd, and start it again on its data after two seconds."""
-    _kill(stage.state.processes["etcd"])
+    _kill_and_start(stage, "etcd", controlplane.start_etcd)
+
+
+def _kill_and_start(
+    stage: Stage, name: str, start: Callable[[State, Addresses], None]
+) -> None:
+    _kill(stage.state.processes[name])
     time.sleep(2.0)
     addresses = Addresses(stage.state.slot, with_node=True)
-    controlplane.start_etcd(stage.state, addresses)
+    start(stage.state, addresses)
     controlplane.wait_for_api_server(stage.state, addresses)
 
 

@@ -1,7 +1,6 @@
 """Runs that count on a real cluster, and the truth about each of them."""
 
 import os
-import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,22 +10,17 @@ from typing import Any
 from cluster import volumes
 from cluster.images import PYTHON_IMAGE
 from cluster.kubectl import Kubectl
+from robustness.oracle import ORACLE, total
 from robustness.rows import Row
 from stage import training
 from stage.scene import Object
 
 COUNTER = Path(__file__).resolve().parent / "counter.py"
 STEP = 5 * 10**8  # of counter.py, which only a pod can import
-_ORACLE = struct.Struct("<QQ")
 AMPLE = 10**18
 SECONDS = 180.0
 _USER = 1000
 _CLAIM = "oracle"
-
-
-def total(steps: int) -> int:
-    """Return the FLOPs of the first so many steps of one process."""
-    return steps * STEP + steps * (steps - 1) // 2
 
 
 @dataclass
@@ -112,15 +106,15 @@ class Crew:
             [f for f in folder.iterdir() if f.name != "stop"] if folder.exists() else []
         )
         data = [file.read_bytes() for file in files]
-        return [_ORACLE.unpack(d) for d in data if len(d) == _ORACLE.size]
+        return [ORACLE.unpack(d) for d in data if len(d) == ORACLE.size]
 
     def begun(self, name: str) -> int:
         """Return the FLOPs that a run has begun."""
-        return sum(total(begun) for begun, _ in self.steps(name))
+        return sum(total(STEP, begun) for begun, _ in self.steps(name))
 
     def finished(self, name: str) -> int:
         """Return the FLOPs that a run has finished."""
-        return sum(total(finished) for _, finished in self.steps(name))
+        return sum(total(STEP, finished) for _, finished in self.steps(name))
 
     def stop(self, names: Iterable[str] | None = None) -> None:
         """Let the trainers end after their step."""

@@ -8,7 +8,6 @@ into an oracle file, after the page: what the oracle says, the page must say.
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -20,11 +19,11 @@ from flopguard_hook.page import CELLS
 from flopguard_hook.session import Session
 from flopguard_sidecar import final, meter
 from flopguard_sidecar.folder import Folder
+from robustness.oracle import ORACLE, total
 from robustness.rows import Row
 
 STEP = 7 * 10**14
 _CELL = CELLS.index(("forward", "bf16"))
-_ORACLE = struct.Struct("<QQ")  # steps that were begun, steps that were finished
 _PROCESSES_PER_FOLDER = 20
 _SHORTEST, _LONGEST = 0.0, 0.11  # seconds from the fork to the kill
 _SIDECAR_LONGEST = 0.9
@@ -35,11 +34,6 @@ class BrokenError(AssertionError):
     """A trial showed what must not be."""
 
 
-def total(steps: int) -> int:
-    """Return the FLOPs of the first so many steps of one process."""
-    return steps * STEP + steps * (steps - 1) // 2
-
-
 def write_for_ever(folder: Path, oracle: Path) -> None:
     """Count steps into a page, with nothing in between; never returns."""
     session = Session(str(folder))
@@ -48,10 +42,10 @@ def write_for_ever(folder: Path, oracle: Path) -> None:
     while True:
         charges = ((_CELL, STEP + step),)
         session.begin(charges)
-        os.pwrite(file, _ORACLE.pack(step + 1, step), 0)
+        os.pwrite(file, ORACLE.pack(step + 1, step), 0)
         session.finish(charges)
         step += 1
-        os.pwrite(file, _ORACLE.pack(step, step), 0)
+        os.pwrite(file, ORACLE.pack(step, step), 0)
 
 
 def start_writer(folder: Path, oracle: Path) -> int:
@@ -99,7 +93,7 @@ class _Pages:
     def kill_one(self, seed: int) -> Row:
         """Start a writer, read its page, kill it, and look at what is left."""
         chance = random.Random(seed)  # noqa: S311 # repeatable
-        self._oracle.write_bytes(_ORACLE.pack(0, 0))
+        self._oracle.write_bytes(ORACLE.pack(0, 0))
         pid = start_writer(self._folder, self._oracle)
         until = time.monotonic() + chance.uniform(_SHORTEST, _LONGEST)
         try:
@@ -120,21 +114,24 @@ class _Pages:
         return mark
 
     def _compared(self, seed: int) -> Row:
-        begun, finished = _ORACLE.unpack(self._oracle.read_bytes())
+        begun, finished = ORACLE.unpack(self._oracle.read_bytes())
         mark = self._read(seed)
         done_before, begun_before = self._earlier
         done = mark.done["forward"] - done_before
         started = mark.begun["forward"] - begun_before
         self._earlier = mark.done["forward"], mark.begun["forward"]
         # Between a page's write and the oracle's the process may have been killed.
-        lost = max(0, total(begun) - started, total(finished) - done)
+        lost = max(0, total(STEP, begun) - started, total(STEP, finished) - done)
+        more = done > total(STEP, finished + 1) or started > total(STEP, begun + 1)
         return Row(
             fault="SIGKILL of a process while it counts",
             layer="process",
             trials=1,
             flops_lost=lost,
             flops_declared=started - done,
-            counted_twice=int(done > total(finished + 1) or started > total(begun + 1)),
+            counted_twice=int(
+                done > total(STEP, finished + 1) or started > total(STEP, begun + 1)
+            ),
         )
 
 
@@ -149,7 +146,7 @@ def sidecars(seeds: range) -> Iterator[Row]:
         record = Path(scratch, "termination-log")
         folder.mkdir()
         record.touch()
-        oracle.write_bytes(_ORACLE.pack(0, 0))
+        oracle.write_bytes(ORACLE.pack(0, 0))
         pid = start_writer(folder, oracle)
         said = 0
         try:
@@ -187,9 +184,9 @@ def _check_record(seed: int, path: Path, said: int, oracle: Path) -> int:
     if not data:
         return said
     record = final.decode(data)  # raises on a torn one
-    begun, _ = _ORACLE.unpack(oracle.read_bytes())
+    begun, _ = ORACLE.unpack(oracle.read_bytes())
     done = record.done["forward"]
-    if record.final or not said <= done <= total(begun + 1):
+    if record.final or not said <= done <= total(STEP, begun + 1):
         what = (
             f"seed {seed}: the record says {done}, {said} before, final {record.final}"
         )

@@ -80,6 +80,12 @@ def started(raw: dict[str, Any]) -> dict[str, Any]:
     return raw
 
 
+def hear_once(world: World, pods: Sidecars) -> None:
+    """Let the pod say 1,000 FLOPs, and the operator hear it."""
+    pods.says["pod-1"] = 1000
+    world.once(gpu_pod())
+
+
 def gaps(world: World) -> list[GapCharged]:
     """Return the gaps that the ledger has, in order."""
     return world.recorded(GapCharged)
@@ -102,8 +108,7 @@ def test_three_silent_polls_are_charged_back_to_the_last_mark(
     world: World, pods: Sidecars
 ) -> None:
     """At the peak of the device, for all of the time and one poll on top."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     pods.says.clear()
     pods.wait(3)
     world.once()
@@ -119,8 +124,7 @@ def test_the_total_that_is_judged_always_counts_to_now(
     world: World, pods: Sidecars
 ) -> None:
     """The line is crossed in the silence, and the ledger says by how much."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     pods.says.clear()
     pods.wait(3)
     world.once()
@@ -138,8 +142,7 @@ def test_a_stream_that_speaks_again_gives_the_charge_back(
     world: World, pods: Sidecars
 ) -> None:
     """Its mark is cumulative: it covers the silence."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     pods.says.clear()
     pods.wait(30)
     world.once()
@@ -155,8 +158,7 @@ def test_a_stream_that_speaks_again_gives_the_charge_back(
 
 def test_a_final_record_closes_exactly(world: World, pods: Sidecars) -> None:
     """Nothing is charged between the last poll and the end."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     pods.wait(60)
     words = objects.final_record(7000)
     world.once(gpu_pod(ended=True, words=words), gone=True)
@@ -169,8 +171,7 @@ def test_an_end_without_a_final_record_is_closed_by_a_gap(
     world: World, pods: Sidecars
 ) -> None:
     """The sidecar was killed with the trainer; what it did last nobody knows."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     pods.wait(2)
     world.once(gpu_pod(ended=True), gone=True)
     pods.wait(900)
@@ -189,8 +190,7 @@ def test_a_pod_deleted_by_force_is_charged_until_its_node_is_ready(
     world: World, pods: Sidecars
 ) -> None:
     """That the object is gone says nothing about its containers."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     world.cluster.nodes["node-1"] = objects.node("node-1", ready="Unknown")
     world.once(gpu_pod(), gone=True)
     pods.wait(300)
@@ -210,8 +210,7 @@ def test_a_pod_deleted_by_force_is_charged_until_its_node_is_ready(
 
 def test_a_node_that_is_gone_closes_its_streams(world: World, pods: Sidecars) -> None:
     """Its product is still known, though its label is gone with it."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     pods.says.clear()
     pods.wait(50)
     world.cluster.nodes["node-1"] = None
@@ -327,8 +326,7 @@ def test_a_pod_without_accelerators_is_not_charged(
 
 def test_a_restart_charges_from_the_last_entry(world: World, pods: Sidecars) -> None:
     """The clock of the operator before is lost; the ledger's last word counts."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     pods.says.clear()
     pods.wait(60)
     world.once()
@@ -347,8 +345,7 @@ def test_a_pod_that_vanished_while_nobody_looked_is_charged(
     world: World, pods: Sidecars
 ) -> None:
     """The operator was down; the ledger knows its devices and its node."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     world.start()
     world.cache.pods.clear()
     world.once()
@@ -397,8 +394,7 @@ def test_a_fall_is_seen_across_a_restart(world: World, pods: Sidecars) -> None:
 
 def test_coverage_is_shown(world: World, pods: Sidecars) -> None:
     """All of what is known of the pod is proven; then none of it."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     pods.wait(1)
     pods.says["pod-1"] = 2000
     world.once()
@@ -414,8 +410,7 @@ def test_coverage_is_shown(world: World, pods: Sidecars) -> None:
 
 def test_a_release_after_late_evidence_says_so(world: World, pods: Sidecars) -> None:
     """Nobody changed the terms: the charge was taken back."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     pods.says.clear()
     pods.wait(3600)
     world.once()
@@ -431,8 +426,7 @@ def test_a_release_after_late_evidence_says_so(world: World, pods: Sidecars) -> 
 
 def test_an_attempt_says_its_devices(world: World, pods: Sidecars) -> None:
     """So that a restart knows what a silence costs."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
 
     (attempt,) = world.recorded(AttemptOpened)
     assert (attempt.devices, attempt.node) == (f"1 x {LABEL}", "node-1")
@@ -440,8 +434,7 @@ def test_an_attempt_says_its_devices(world: World, pods: Sidecars) -> None:
 
 def test_a_namesake_is_a_new_run_with_a_link(world: World, pods: Sidecars) -> None:
     """Its account begins at zero; the program's goes on."""
-    pods.says["pod-1"] = 1000
-    world.once(gpu_pod())
+    hear_once(world, pods)
     world.cache.see_run("DELETED", world.cache.runs["run-1"])
     world.cache.see_run("ADDED", objects.run(uid="run-2"))
     pods.says.clear()
