@@ -129,9 +129,7 @@ class _Pages:
             trials=1,
             flops_lost=lost,
             flops_declared=started - done,
-            counted_twice=int(
-                done > total(STEP, finished + 1) or started > total(STEP, begun + 1)
-            ),
+            counted_twice=int(more),
         )
 
 
