@@ -52,6 +52,7 @@ _TIME = re.compile(
 
 # Kinds that have got fields since their first entries were written.
 _GREW = frozenset({"TermsSet", "AttemptOpened"})
+_LATER = frozenset({"estimate_low", "estimate_high", "method"})  # of BaseModel
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,8 @@ def _record(kind: type[Any], **special: _Codec) -> _Codec:
     later = {
         each.name: each.default
         for each in fields(kind)
-        if isinstance(each.default, str) and kind.__name__ in _GREW
+        if (isinstance(each.default, str) and kind.__name__ in _GREW)
+        or (kind is BaseModel and each.name in _LATER)
     }
 
     def write(value: Any) -> dict[str, Any]:
@@ -283,7 +285,13 @@ _COUNTERS = {
 _RUN = {"run": _record(RunRef)}
 _TERMS = _record(
     Terms,
-    base=_record(BaseModel, pretraining_flops=_optional(FLOPS), systemic_risk=FLAG),
+    base=_record(
+        BaseModel,
+        pretraining_flops=_optional(FLOPS),
+        systemic_risk=FLAG,
+        estimate_low=_optional(FLOPS),
+        estimate_high=_optional(FLOPS),
+    ),
     budget=_optional(
         _record(
             Budget,

@@ -19,6 +19,12 @@ class BaseModel:
     """Disclosed by the provider or given with a source; None where not known."""
     source: str = ""
     systemic_risk: bool = False
+    estimate_low: int | None = None
+    """FLOPs as others derived them, the least of several; None where nobody did."""
+    estimate_high: int | None = None
+    """The most of the same; None where there is one figure only."""
+    method: str = ""
+    """How the estimate was made: derived_6ND, derived_hardware, speculative, ..."""
 
 
 @dataclass(frozen=True)
