@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from flopguard_operator.models.catalogue import NOTHING, Catalogue
 from flopguard_operator.observed import Job, Pod, Raw, job, pod, text
 
 
@@ -26,6 +27,8 @@ class Cache:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the first listing of all resources is in."""
+    catalogue: Catalogue = NOTHING
+    """The base models, as of this cycle."""
 
     def see_run(self, kind: str | None, raw: Raw) -> None:
         """Take in a watch event of a FineTuneRun."""

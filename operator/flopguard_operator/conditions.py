@@ -27,7 +27,8 @@ WORKLOAD_FOUND = "WorkloadFound"
 WORKLOAD_CONFLICT = "WorkloadConflict"
 """True when an older run claims the same workload: this one meters nothing."""
 BASE_MODEL_KNOWN = "BaseModelKnown"
-"""A pre-training figure is given; False with `BaseModelUnknown`: 3.3e22 governs."""
+"""A pre-training figure is given, or disclosed and in the catalogue; False with
+`BaseModelUnknown` or, where only others derived one, `BaseModelEstimated`."""
 METERING_INCOMPLETE = "MeteringIncomplete"
 """True when pods run without the meter, or on devices whose peak is not known."""
 METER_REGRESSED = "MeterRegressed"
@@ -163,13 +164,15 @@ def _workload_found(view: RunView) -> Condition:
 def _base_model(view: RunView) -> Condition:
     if view.terms.base.pretraining_flops is not None:
         return Condition(BASE_MODEL_KNOWN, TRUE)
-    name = view.terms.base.name or "the base model"
+    base = view.terms.base
+    reason = "BaseModelUnknown" if base.estimate_low is None else "BaseModelEstimated"
     message = (
-        f"The pre-training compute of {name} is not known here, so the limit for "
-        f"unknown bases governs ({display(view.governing.limit)} FLOPs). If its "
-        f"provider disclosed a figure, give spec.baseModel.pretrainingFlops and source."
+        f"The pre-training compute of {base.name or 'the base model'} is not known "
+        f"here, so {display(view.governing.limit)} FLOPs govern (rule "
+        f"{view.governing.rule}). If its provider disclosed a figure, give "
+        f"spec.baseModel.pretrainingFlops and source. {view.base_told}"
     )
-    return Condition(BASE_MODEL_KNOWN, FALSE, "BaseModelUnknown", message)
+    return Condition(BASE_MODEL_KNOWN, FALSE, reason, _cut(message.rstrip()))
 
 
 def unmetered(view: RunView, owner: Mapping[str, str]) -> Unmetered:

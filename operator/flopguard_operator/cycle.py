@@ -29,6 +29,7 @@ from flopguard_operator.ledger.entries import Event, RunRef
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.listening import EVERY_CYCLES, Listener
 from flopguard_operator.marks import Mark, merge
+from flopguard_operator.models.shelf import Shelf
 from flopguard_operator.observed import Pod
 from flopguard_operator.publishing import Publisher, Situation
 from flopguard_operator.settings import Settings
@@ -60,6 +61,7 @@ class Cycle:
     listener: Listener = field(default_factory=Listener)
     auditor: Auditor = field(init=False)
     documents: Documents = field(init=False)
+    shelf: Shelf = field(init=False)
     leads: Callable[[], bool] = lambda: True  # without it nothing is acted on
     ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
@@ -69,6 +71,7 @@ class Cycle:
         """Start without any memory of streams and nodes."""
         self.auditor = Auditor(self.settings, self.cluster)
         self.documents = Documents(self.cluster)
+        self.shelf = Shelf(self.settings.models)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Repeat until `stop` is set; a failing cycle is logged, never fatal."""
@@ -90,6 +93,14 @@ class Cycle:
                 self.ended_at = ended
             self.publisher.collector.cycle_seconds = ended - began
             await self._pause(stop, self.settings.cycle_seconds)
+
+    async def _look_up(self) -> None:
+        """Take the newest catalogue of base models; say what is wrong with it, once."""
+        before = self.cache.catalogue
+        self.cache.catalogue = await asyncio.to_thread(self.shelf.catalogue)
+        if self.cache.catalogue.problems != before.problems:
+            for problem in self.cache.catalogue.problems:
+                _log.warning("the catalogue of base models", why=problem)
 
     async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
         """Wait for the next cycle, for something to look at, or for the end.
@@ -115,6 +126,7 @@ class Cycle:
             Whether the marks could be read; where not, the rest is done all the same.
         """
         await self._miss_deleted()
+        await self._look_up()
         pods = dict(self.cache.pods)
         ledger = await self._load()
         views, refused = gathering.views(self.cache)

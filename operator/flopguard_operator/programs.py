@@ -12,6 +12,7 @@ from flopguard_operator.api.finetunerun import RunSpec, WorkloadRef
 from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.flops import display, percent
 from flopguard_operator.ledger.accounts import Account, totals
+from flopguard_operator.models.catalogue import NOTHING, Catalogue
 from flopguard_operator.policy.rules import governing
 
 _ANY_RUN = RunSpec(workload=WorkloadRef(name="any"))
@@ -27,13 +28,16 @@ def members(name: str, accounts: Mapping[str, Account]) -> list[Account]:
 
 
 def status(
-    spec: ProgramSpec, runs: Iterable[Account], generation: int
+    spec: ProgramSpec,
+    runs: Iterable[Account],
+    generation: int,
+    catalogue: Catalogue = NOTHING,
 ) -> dict[str, Any]:
     """Return a program's status in its wire form."""
     accounts = list(runs)
     counted = [totals(account) for account in accounts]
     upper = sum(total.upper for total in counted)
-    terms = resolve.terms(_ANY_RUN, spec)
+    terms = resolve.terms(_ANY_RUN, spec, catalogue)
     limit = governing(terms.base, terms.policy).limit
     held = any(account.hold is not None for account in accounts)
     return {

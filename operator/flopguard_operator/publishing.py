@@ -149,7 +149,7 @@ class Publisher:
         try:
             runs = programs.members(name, self.books.accounts)
             spec = read(ProgramSpec, at(raw, "spec") or {}, "spec")
-            wanted = programs.status(spec, runs, generation)
+            wanted = programs.status(spec, runs, generation, self.cache.catalogue)
             await acting.publish_program(self.cluster, raw, wanted)
         except SpecError as error:
             _log.warning("program cannot be read", program=name, why=str(error))

@@ -10,6 +10,7 @@ class Settings:
     """What an administrator chooses; every default is safe for production."""
 
     ledger: Path = Path("/var/lib/flopguard/ledger.db")
+    models: Path | None = None
     prometheus_url: str = ""
     cycle_seconds: float = 15.0
     settle_seconds: float = 300.0
@@ -29,6 +30,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--ledger", type=Path, default=d.ledger, help="file of the ledger (%(default)s)"
+    )
+    add(
+        "--models",
+        type=Path,
+        help="folder with private entries of base models, *.yaml; read in each cycle",
     )
     add(
         "--prometheus-url",

@@ -62,8 +62,9 @@ class BaseModelSpec(ApiModel):
     counted: the figures may be revised, the model may not be another one."""
     pretraining_flops: Flops | None = None
     """FLOPs of the base model's pre-training: the figure that is compared with the law.
-    A quoted string, "8.0e24"; needs `source`. Unknown when left out; the
-    limit for unknown models then applies, 3.3e22 (3.3e24 with systemic risk)."""
+    A quoted string, "8.0e24"; needs `source`. Looked up in the catalogue of base models
+    by name when left out; where no disclosed figure is found, the limit for unknown
+    models applies, 3.3e22 (3.3e24 with systemic risk)."""
     pretraining_flops_high: Flops | None = None
     """Upper estimate of the same figure. Shown, never compared. Not acted on yet."""
     source: Line | None = None

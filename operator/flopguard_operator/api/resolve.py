@@ -7,6 +7,8 @@ from flopguard_operator.api.finetunerun import (
     ThresholdSpec,
 )
 from flopguard_operator.api.program import ProgramSpec
+from flopguard_operator.models.basis import look_up
+from flopguard_operator.models.catalogue import NOTHING, Catalogue
 from flopguard_operator.policy.terms import (
     DEFAULT_POLICY,
     Approach,
@@ -18,16 +20,19 @@ from flopguard_operator.policy.terms import (
 _NOTHING = ProgramSpec()
 
 
-def terms(run: RunSpec, program: ProgramSpec | None) -> Terms:
+def terms(
+    run: RunSpec, program: ProgramSpec | None, catalogue: Catalogue = NOTHING
+) -> Terms:
     """Return what a run is judged by.
 
     Base model, policy and budget are the program's where the run leaves them out, each
-    as a whole: a figure of one is never mixed with the name of the other.
+    as a whole: a figure of one is never mixed with the name of the other. A base model
+    without a figure is looked up in the catalogue.
     """
     lender = program or _NOTHING
     return Terms(
         policy=run.policy or lender.policy or DEFAULT_POLICY,
-        base=_base(run.base_model or lender.base_model),
+        base=_base(run.base_model or lender.base_model, catalogue),
         budget=_budget(run.budget or lender.budget),
         approach=_approach(run.threshold or ThresholdSpec()),
     )
@@ -38,10 +43,12 @@ def may_join(program: ProgramSpec, namespace: str) -> bool:
     return program.namespaces is None or namespace in program.namespaces
 
 
-def _base(spec: BaseModelSpec | None) -> BaseModel:
+def _base(spec: BaseModelSpec | None, catalogue: Catalogue) -> BaseModel:
     """Return the base model; an unknown one has no name and no figure."""
     if spec is None:
         return BaseModel()
+    if spec.pretraining_flops is None:
+        return look_up(spec.name, catalogue, systemic_risk=spec.systemic_risk)
     return BaseModel(
         name=spec.name,
         pretraining_flops=spec.pretraining_flops,

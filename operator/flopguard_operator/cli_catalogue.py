@@ -1,0 +1,32 @@
+"""Open the catalogue of base models for the command line, with private entries."""
+
+from pathlib import Path
+
+import click
+
+from flopguard_operator.api.fields import SpecError
+from flopguard_operator.cli_files import MismatchError, told
+from flopguard_operator.models.catalogue import Catalogue, CatalogueError
+from flopguard_operator.models.shelf import with_files
+from flopguard_operator.report.escaping import as_line
+
+machine_option = click.option(
+    "--json", "machine", is_flag=True, help="Print JSON for other programs."
+)
+private_option = click.option(
+    "--private",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="YAML with private entries, as in the operator's ConfigMap. May be repeated.",
+)
+
+
+def catalogue(files: tuple[Path, ...]) -> Catalogue:
+    """Return the shipped catalogue with the private entries of some files."""
+    with told():
+        try:
+            return with_files(files)
+        except (SpecError, CatalogueError) as error:
+            raise MismatchError(as_line(str(error))) from error

@@ -1,0 +1,1 @@
+"""Know what is published about the pre-training compute of base models."""
