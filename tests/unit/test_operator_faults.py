@@ -25,6 +25,7 @@ from flopguard_operator.ledger.errors import LedgerUnavailableError
 from flopguard_operator.ledger.note import Head
 from flopguard_operator.ledger.store import Loaded, SqliteStore
 from flopguard_operator.marks import Mark
+from flopguard_operator.models.catalogue import Catalogue
 from flopguard_operator.observed import Pod, Raw
 from flopguard_operator.policy.terms import Terms
 from standins import objects
@@ -263,11 +264,13 @@ def test_a_run_whose_spec_is_a_surprise_stops_no_other(
     world.cache.see_run("ADDED", other)
     judge = resolve.terms
 
-    def terms(spec: RunSpec, program: ProgramSpec | None) -> Terms:
+    def terms(
+        spec: RunSpec, program: ProgramSpec | None, catalogue: Catalogue
+    ) -> Terms:
         if spec.workload.name == "elsewhere":
             message = "a bug"
             raise RuntimeError(message)
-        return judge(spec, program)
+        return judge(spec, program, catalogue)
 
     monkeypatch.setattr(resolve, "terms", terms)
     world.once(spent(500))
