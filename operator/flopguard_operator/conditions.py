@@ -163,7 +163,7 @@ def _workload_found(view: RunView) -> Condition:
 
 def _base_model(view: RunView) -> Condition:
     if view.terms.base.pretraining_flops is not None:
-        return Condition(BASE_MODEL_KNOWN, TRUE)
+        return Condition(BASE_MODEL_KNOWN, TRUE, message=view.base_told)
     base = view.terms.base
     reason = "BaseModelUnknown" if base.estimate_low is None else "BaseModelEstimated"
     message = (

@@ -24,10 +24,8 @@ from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import RunRef
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.models import basis
-from flopguard_operator.models.catalogue import Catalogue
 from flopguard_operator.observed import Job, Pod, Raw, at, text
 from flopguard_operator.policy.rules import PolicyError, governing
-from flopguard_operator.policy.terms import BaseModel
 from flopguard_operator.settling import RunView
 from flopguard_operator.sidecars import Heard
 from flopguard_operator.workloads import job
@@ -100,17 +98,10 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
         governing=governing(terms.base, terms.policy),
         jobs=_jobs(ref, name, pods, cache),
         pods=pods,
-        base_told=_told(terms.base, cache.catalogue),
+        base_told=basis.told(terms.base, cache.catalogue),
         release_because=_leaving(raw),
         charge_cpu=spec.metering is not None and spec.metering.charge_cpu_pods,
     )
-
-
-def _told(base: BaseModel, catalogue: Catalogue) -> str:
-    """Return what the catalogue says to a base model whose figure is not known."""
-    if base.pretraining_flops is not None or not base.name:
-        return ""
-    return basis.told(base.name, catalogue)
 
 
 def as_recorded(one: Refused, account: Account, cache: Cache) -> RunView | None:

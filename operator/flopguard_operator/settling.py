@@ -50,7 +50,7 @@ class RunView:
     governing: Governing
     jobs: tuple[Job, ...]  # the named one first, then those that continue the run
     pods: tuple[Pod, ...]  # claimed by this run, oldest first
-    base_told: str = ""  # what the catalogue says to a base model that is not known
+    base_told: str = ""  # what the catalogue has to say to the base model
     release_because: str = ""  # why a hold must not be kept, whatever the verdict
     pods_gone: bool = False  # asked live: no pod of the workload is left
     held_milliseconds: int = 0  # since the hold was set, by the monotonic clock

@@ -122,12 +122,37 @@ TOLD = {
 @pytest.mark.parametrize(("name", "says"), TOLD.values(), ids=TOLD.keys())
 def test_what_is_told_of_a_base_that_is_not_known(name: str, says: str) -> None:
     """A sentence for the condition of the run."""
-    assert says in told(name, SHIPPED)
+    assert says in told(base(name=name), SHIPPED)
 
 
-def test_nothing_is_told_of_a_known_base() -> None:
-    """There is nothing to do about it."""
-    assert told("tiiuae/falcon-180B", SHIPPED) == ""
+def given(name: str, flops: str) -> str:
+    """Return what is told where a person gave the figure."""
+    return told(base(name=name, pretrainingFlops=flops, source="letter"), SHIPPED)
+
+
+def test_nothing_is_told_where_there_is_nothing_to_do() -> None:
+    """The figure is the catalogue's, within its estimates, or not in it at all."""
+    assert told(base(name="tiiuae/falcon-180B"), SHIPPED) == ""
+    assert given("tiiuae/falcon-180B", "3.76e24") == ""
+    assert given("meta-llama/Llama-3.1-8B", "1e24") == ""
+    assert given("xai-org/grok-1", "1e24") == ""
+    assert given("acme/x1", "1e24") == ""
+    assert told(BaseModel(), SHIPPED) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("tiiuae/falcon-180B", "3.76e24, disclosed by the model's provider"),
+        ("meta-llama/Llama-3.1-8B", "7.2e23 to 2.08e24, derived by others"),
+    ],
+)
+def test_a_figure_that_differs_is_told(name: str, says: str) -> None:
+    """It stands, and whoever reads the status sees that others say otherwise."""
+    assert "that is given, 9e24 FLOPs, is not that of the catalogue" in given(
+        name, "9e24"
+    )
+    assert says in given(name, "9e24")
 
 
 def test_bases_from_before_the_catalogue_keep_their_bytes() -> None:

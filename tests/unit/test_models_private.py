@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flopguard_operator.api.catalogue import MOST_BYTES, read_entries
 from flopguard_operator.api.fields import SpecError
@@ -57,6 +58,19 @@ def test_what_is_shown_can_be_given_back(entry: Entry) -> None:
     (found,) = read_entries(text, "")
 
     assert found == entry
+
+
+def test_the_example_is_a_config_map_that_the_operator_takes(tmp_path: Path) -> None:
+    """Each key is a file in the folder that the chart mounts."""
+    example = Path(__file__).resolve().parents[2] / "examples/manifests/models.yaml"
+    config_map = yaml.safe_load(example.read_text())
+    for name, text in config_map["data"].items():
+        write(tmp_path, text, name)
+    found = Shelf(tmp_path).catalogue()
+
+    assert config_map["metadata"]["name"] == "flopguard-models"
+    assert found.problems == ()
+    assert found.find("acme/base-7b") is not None
 
 
 def changed(old: str, new: str) -> str:

@@ -47,17 +47,41 @@ def source(entry: Entry, figure: Figure) -> str:
     return f"{where}: {entry.id} version {entry.version}, {figure.date}: {told}"
 
 
-def told(name: str, catalogue: Catalogue) -> str:
-    """Return what the catalogue has to say to a base model without a known figure.
+def told(base: BaseModel, catalogue: Catalogue) -> str:
+    """Return what the catalogue has to say to what is known of a base model.
 
     Returns:
-        One or two sentences; "" where a disclosed figure was found.
+        One or two sentences; "" where both say the same, or there is no name.
     """
-    entry = catalogue.find(name)
-    if entry is None:
-        return " ".join((_missed(name, catalogue), *catalogue.problems[:1]))
-    if entry.disclosed is not None:
+    if not base.name:
         return ""
+    entry = catalogue.find(base.name)
+    if base.pretraining_flops is not None:
+        return _compared(base.pretraining_flops, entry) if entry else ""
+    if entry is None:
+        return " ".join((_missed(base.name, catalogue), *catalogue.problems[:1]))
+    return _not_known(entry)
+
+
+def _compared(figure: int, entry: Entry) -> str:
+    """Return how a figure differs from those that count in the catalogue."""
+    low, high = (0, 0)
+    if entry.disclosed is not None:
+        low = high = entry.disclosed.value or 0
+    elif entry.estimated is not None:
+        low, high = entry.estimated
+    if not high or low <= figure <= high:
+        return ""
+    most = "" if low == high else f" to {display(high)}"
+    how = METHODS[_telling(entry).method].words
+    return (
+        f"The figure that is given, {display(figure)} FLOPs, is not that of the "
+        f"catalogue: {display(low)}{most}, {how} ({_telling(entry).source})."
+    )
+
+
+def _not_known(entry: Entry) -> str:
+    """Return what the catalogue has of a base model that nobody disclosed."""
     figure = _telling(entry)
     if entry.estimates:
         return (
