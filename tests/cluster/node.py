@@ -94,17 +94,34 @@ def join(state: State, addresses: Addresses) -> None:
     Raises:
         ClusterError: if it is not within a minute.
     """
-    folder = state.folder / "node"
-    kubelet = [str(tools.path_of("kubelet")), f"--config={folder / 'kubelet.json'}"]
-    kubelet += [f"--kubeconfig={state.folder / 'pki' / 'kubelet.kubeconfig'}"]
-    kubelet += ["--hostname-override=node1", f"--node-ip={addresses.node}"]
     wait_for_runtime(state)
-    spawn(state, "kubelet", inside(state, kubelet))
-    proxy = [str(tools.path_of("kube-proxy")), f"--config={folder / 'proxy.json'}"]
+    start_kubelet(state, addresses)
+    config = state.folder / "node" / "proxy.json"
+    proxy = [str(tools.path_of("kube-proxy")), f"--config={config}"]
     spawn(state, "kube-proxy", inside(state, proxy))
     kubectl = Kubectl(state.kubeconfig)
     kubectl.apply(*nodeconfig.manifests(), *dns.manifests(addresses))
     spawn(state, "coredns", inside(state, dns.command(state)))
+    with step("node Ready"):
+        wait_until_ready(state)
+
+
+def start_kubelet(state: State, addresses: Addresses) -> None:
+    """Start the kubelet; it makes the Node object if there is none."""
+    config = state.folder / "node" / "kubelet.json"
+    kubelet = [str(tools.path_of("kubelet")), f"--config={config}"]
+    kubelet += [f"--kubeconfig={state.folder / 'pki' / 'kubelet.kubeconfig'}"]
+    kubelet += ["--hostname-override=node1", f"--node-ip={addresses.node}"]
+    spawn(state, "kubelet", inside(state, kubelet))
+
+
+def wait_until_ready(state: State) -> None:
+    """Return once the API server has the node as Ready.
+
+    Raises:
+        ClusterError: if it has not within a minute.
+    """
+    kubectl = Kubectl(state.kubeconfig)
 
     def ready() -> bool:
         try:
@@ -113,8 +130,7 @@ def join(state: State, addresses: Addresses) -> None:
             return False
         return _condition(node, "Ready") == "True"
 
-    with step("node Ready"):
-        wait_until(ready, "node Ready", READY_SECONDS, state, "kubelet")
+    wait_until(ready, "node Ready", READY_SECONDS, state, "kubelet")
 
 
 def _condition(thing: dict[str, Any], kind: str) -> str:

@@ -4,6 +4,7 @@ python -m robustness                              # everything, for hours
 python -m robustness --only power-cuts --share 0.01
 python -m robustness --only models,kill-processes --write   # these rows of the page
 python -m robustness --only simulation --seed 17  # that one again
+python -m robustness --only cluster --resume --write  # what is not on the page yet
 """
 
 import argparse
@@ -14,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustness import campaigns, report, tampering
-from robustness.campaigns import ALL, Campaign
+from robustness import campaigns, clustercampaign, report, tampering
+from robustness.campaigns import Campaign
 from robustness.rows import Row, merge
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -25,35 +26,47 @@ _EVERY_SECONDS = 10.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run campaigns; return 1 if one shows what must not be."""
     options = _parse(arguments)
-    names = options.only.split(",") if options.only else [one.name for one in ALL]
-    unknown = set(names) - {one.name for one in ALL}
-    if unknown:
-        known = ", ".join(one.name for one in ALL)
-        sys.stderr.write(f"no campaign {', '.join(unknown)}; there are: {known}\n")
+    try:
+        chosen = campaigns.named(options.only)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
         return 2
-    if options.seed is not None:
-        return _replay([one for one in ALL if one.name in names], options.seed)
-    rows, notes = report.read(_DOCS)
-    failed = []
-    for campaign in (one for one in ALL if one.name in names):
-        seeds = max(1, round(campaign.seeds * options.share))
-        began = time.monotonic()
-        try:
-            found = campaigns.run(
-                campaign, seeds, options.jobs, _teller(campaign, seeds)
-            )
-        except AssertionError as error:
-            failed.append(f"{campaign.name}: {error}")
-            continue
-        seconds = round(time.monotonic() - began)
-        failed += _judge(campaign, found)
-        _tell(campaign, found, seconds)
-        rows = _replaced(rows, campaign, found)
-        notes = _noted(notes, campaign, found, seeds, seconds)
-    if options.write and not failed:
-        report.write(rows, notes, _DOCS)
+    try:
+        if options.seed is not None:
+            return _replay(chosen, options.seed)
+        failed = [one for campaign in chosen for one in _campaign(campaign, options)]
+    finally:
+        clustercampaign.close()
     sys.stdout.write("\n".join([*failed, f"{len(failed)} failed"]) + "\n")
     return int(bool(failed))
+
+
+def _campaign(campaign: Campaign, options: argparse.Namespace) -> list[str]:
+    """Run a campaign; write its rows, or return what is wrong with them."""
+    seeds = max(1, round(campaign.seeds * options.share))
+    rows, notes = report.read(_DOCS)
+    if options.resume and _is_done(campaign, seeds, notes):
+        return []
+    began = time.monotonic()
+    try:
+        found = campaigns.run(campaign, seeds, options.jobs, _teller(campaign, seeds))
+    except AssertionError as error:
+        sys.stdout.write(f"{campaign.name}: {error}\n")
+        return [f"{campaign.name}: {error}"]
+    seconds = round(time.monotonic() - began)
+    _tell(campaign, found, seconds)
+    failed = _judge(campaign, found)
+    if options.write and not failed:  # at once: a later one may be cut off
+        rows = _replaced(rows, campaign, found)
+        notes = _noted(notes, campaign, found, seeds, seconds)
+        report.write(rows, notes, _DOCS)
+    return failed
+
+
+def _is_done(campaign: Campaign, seeds: int, notes: dict[str, Any]) -> bool:
+    """Say whether the page has a campaign with as many seeds."""
+    done = {one["name"]: one["seeds"] for one in notes.get("campaigns", [])}
+    return bool(done.get(campaign.name, 0) >= seeds)
 
 
 def _replay(chosen: Sequence[Campaign], seed: int) -> int:
@@ -74,10 +87,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", default="", help="names, with commas between them")
+    parser.add_argument("--only", default="", help="names or groups, with commas")
     parser.add_argument("--share", type=float, default=1.0, help="of the seeds (1.0)")
     parser.add_argument("--seed", type=int, help="only this one, not written down")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out what the page has already"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/robustness.*")
     return parser.parse_args(arguments)
 
@@ -145,6 +161,7 @@ def _noted(
         "seeds": seeds,
         "seconds": seconds,
         "claim": campaign.claim,
+        **({"group": campaign.group} if campaign.group else {}),
     }
     others = [n for n in notes.get("campaigns", []) if n["name"] != campaign.name]
     notes = {**notes, "campaigns": [*others, own]}

@@ -8,9 +8,18 @@ operating system are left to chance, in the layers `process` and `cluster`.
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from typing import NamedTuple
 
-from robustness import kills, modelcheck, powercuts, simulation, stateful, tampering
+from robustness import (
+    clustercampaign,
+    kills,
+    modelcheck,
+    powercuts,
+    simulation,
+    stateful,
+    tampering,
+)
 from robustness.rows import Row, merge
 
 Rows = Callable[[range], Iterator[Row]]
@@ -27,6 +36,8 @@ class Campaign(NamedTuple):
         rows: Runs seeds.
         claim: What it shows, in a sentence.
         is_control: Whether it must lose FLOPs, or it would show nothing.
+        group: Of campaigns that are one line of the page; they share what they run on,
+            so all of it is done in this process.
     """
 
     name: str
@@ -36,6 +47,7 @@ class Campaign(NamedTuple):
     rows: Rows
     claim: str
     is_control: bool = False
+    group: str = ""
 
 
 def _models(seeds: range) -> Iterator[Row]:
@@ -130,7 +142,35 @@ ALL = (
         tampering.packs,
         "every forged evidence pack fails a check (one a seed)",
     ),
+    *(
+        Campaign(
+            clustercampaign.name(fault),
+            "cluster",
+            clustercampaign.TRIALS,
+            clustercampaign.TRIALS,
+            partial(clustercampaign.rows, fault),
+            "whatever fails on a real cluster, in the end nothing is lost or twice, and"
+            " the whole ledger verifies",
+            group="cluster",
+        )
+        for fault in clustercampaign.FAULTS
+    ),
 )
+
+
+def named(names: str) -> list[Campaign]:
+    """Return the campaigns of these names or groups, with commas between; "": all.
+
+    Raises:
+        ValueError: One of them is not there; says which there are.
+    """
+    known = {name for one in ALL for name in (one.name, one.group) if name}
+    wanted = set(names.split(",")) if names else known
+    if wanted - known:
+        unknown = ", ".join(sorted(wanted - known))
+        message = f"no campaign {unknown}; there are: {', '.join(sorted(known))}"
+        raise ValueError(message)
+    return [one for one in ALL if wanted & {one.name, one.group}]
 
 
 def run(
@@ -147,6 +187,8 @@ def run(
     Raises:
         AssertionError: A trial showed what must not be; its seed is in the message.
     """
+    if campaign.group:
+        return merge(campaign.rows(range(seeds)))
     chunks = [
         range(first, min(first + campaign.chunk, seeds))
         for first in range(0, seeds, campaign.chunk)

@@ -6,26 +6,29 @@ again and again while a small crew counts. At the end the trainers stop, and wha
 ledger says of each run is compared with the truth that its trainer wrote elsewhere.
 """
 
+import json
 import os
 import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster import controlplane, volumes
 from cluster.addresses import Addresses
 from cluster.kubectl import Kubectl
+from cluster.progress import say
 from cluster.state import ProcessId, State
-from robustness.crew import Crew, is_final, measured
-from robustness.rows import Row
+from robustness.crew import Crew, exact
+from robustness.rows import Row, merge
 from stage import nodeside, prometheus, release
 from stage.scene import Object, sidecar, trainer
 
 SHARED_CREW = 3
 BACK_SECONDS = 60.0
+TOLD_TRIALS = 5  # between two lines of progress
+_SHORT = ("--lease-seconds=4", "--grace-seconds=20")
 
 
 @dataclass
@@ -40,12 +43,31 @@ class Stage:
     kubectl: Kubectl
     state: State
 
-    def crew(self, size: int, **changes: Any) -> Crew:
-        """Return runs that count, in a namespace of their own."""
+    @classmethod
+    def of(cls, state: State) -> "Stage":
+        """Install flopguard, with shortened times, and Prometheus on a cluster."""
+        kubectl = Kubectl(state.kubeconfig)
+        kubectl.apply(*prometheus.manifests())
+        release.install(kubectl, prometheus.URL)
+        inside = kubectl.within(release.NAMESPACE)
+        path = "/spec/template/spec/containers/0/args/-"
+        patch = [{"op": "add", "path": path, "value": value} for value in _SHORT]
+        change = ("--type=json", "-p", json.dumps(patch))
+        inside.run("patch", release.OPERATOR, *change)
+        inside.run("rollout", "status", release.OPERATOR, "--timeout=50s")
+        return cls(kubectl, state)
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where the cluster's parts listen."""
+        return Addresses(self.state.slot, with_node=True)
+
+    def crew(self, size: int) -> Crew:
+        """Return runs to be started, in a namespace of their own."""
         space = f"fault-{uuid.uuid4().hex[:8]}"
         self.kubectl.run("create", "namespace", space)
         crew = Crew(self.kubectl.within(space), [f"run-{n}" for n in range(size)])
-        crew.start(**changes)
+        crew.prepare()
         return crew
 
     def leave(self, crew: Crew) -> None:
@@ -72,6 +94,10 @@ Strike = Callable[[Stage, Crew, str], None]
 """Strikes one run of a crew, or what all share while that crew counts."""
 
 
+Told = Callable[[Stage, Crew, str], bool]
+"""Says of a struck run, whose streams are closed, whether what was wrong is said."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One fault.
@@ -80,74 +106,100 @@ class Fault:
         name: In the report.
         strike: What is done, once for each trial.
         is_shared: Whether it strikes what all runs share, again and again.
+        is_whole: Whether it takes all that runs: each run has the cluster to itself.
         ends: Whether the run ends by it, without a word of its own.
         changes: Of the pods' spec.
+        told: Where more has to be said than the bounds; not asked where it is shared.
+        restore: Makes the cluster what it was before, after all trials.
     """
 
     name: str
     strike: Strike
     is_shared: bool = False
+    is_whole: bool = False
     ends: bool = False
     changes: tuple[tuple[str, Any], ...] = ()
+    told: Told | None = None
+    restore: Callable[[Stage], None] = field(default=lambda _: None)
 
 
 def run(stage: Stage, fault: Fault, trials: int) -> Row:
     """Strike so many times; return the row.
 
     Raises:
-        AssertionError: Something that was to come did not come in time.
+        AssertionError: Something that was to come did not come in time, or the ledger
+            does not verify.
     """
-    crew = stage.crew(SHARED_CREW if fault.is_shared else trials, **dict(fault.changes))
+    crew = stage.crew(SHARED_CREW if fault.is_shared else trials)
     try:
-        seconds = (_shared if fault.is_shared else _single)(stage, crew, fault, trials)
-        row = crew.judge(fault.name, crew.names, seconds)
-        return row if not fault.is_shared else _with_trials(row, trials)
+        if fault.is_shared:
+            row = replace(_shared(stage, crew, fault, trials), trials=trials)
+        elif fault.is_whole:
+            (row,) = merge(_trials(stage, crew, fault))
+        else:
+            row = _together(stage, crew, fault)
+        release.check(stage.kubectl)
+        return row
     finally:
         stage.leave(crew)
+        fault.restore(stage)
 
 
-def _with_trials(row: Row, trials: int) -> Row:
-    return Row(**{**row.as_json(), "trials": trials})
-
-
-def _shared(stage: Stage, crew: Crew, fault: Fault, trials: int) -> float:
+def _shared(stage: Stage, crew: Crew, fault: Fault, trials: int) -> Row:
     """Strike what is shared, and each time wait until all runs count again."""
+    crew.start(crew.names, **dict(fault.changes))
     slowest = 0.0
-    for _ in range(trials):
+    for done in range(trials):
+        _tell(fault, done, trials)
         began = time.monotonic()
         fault.strike(stage, crew, "")
         # What was finished by now has to be measured before this fault is over.
         until = {name: crew.finished(name) for name in crew.names}
-        _wait_until_measured(crew, until)
+        crew.wait_for_figures(exact, until, "to be measured, without a gap")
         slowest = max(slowest, time.monotonic() - began)
-    _end(crew)
-    return slowest
+    row = _ended(stage, crew, replace(fault, told=None), crew.names)
+    return replace(row, recovery_seconds=round(slowest, 1))
 
 
-def _wait_until_measured(crew: Crew, until: dict[str, int]) -> None:
-    for name, flops in until.items():
-        what = f"{flops} FLOPs of {name} to be measured"
-        crew.wait_for(partial(_has_measured, flops), what, [name])
-
-
-def _has_measured(flops: int, status: Object) -> bool:
-    return measured(status) >= flops
-
-
-def _single(stage: Stage, crew: Crew, fault: Fault, _trials: int) -> float:
+def _together(stage: Stage, crew: Crew, fault: Fault) -> Row:
     """Strike every run of a crew once, then end those that live."""
-    for name in crew.names:
+    crew.start(crew.names, **dict(fault.changes))
+    for done, name in enumerate(crew.names):
+        _tell(fault, done, len(crew.names))
         fault.strike(stage, crew, name)
     if not fault.ends:
         time.sleep(2.0)  # so that they count on
-    return _end(crew)
+    return _ended(stage, crew, fault, crew.names)
 
 
-def _end(crew: Crew) -> float:
-    """Let all trainers end; return the seconds until the last run was closed."""
-    crew.stop()
-    took = crew.wait_for(is_final, "every stream to be closed")
-    return max(took.values())
+def _trials(stage: Stage, crew: Crew, fault: Fault) -> Iterator[Row]:
+    """Start one run after the other, strike it, and end it."""
+    for done, name in enumerate(crew.names):
+        _tell(fault, done, len(crew.names))
+        crew.start([name], **dict(fault.changes))
+        fault.strike(stage, crew, name)
+        yield _ended(stage, crew, fault, [name])
+
+
+def _tell(fault: Fault, done: int, trials: int) -> None:
+    if done % TOLD_TRIALS == 0:
+        say(f"{fault.name}: {done} of {trials} trials")
+
+
+def _ended(stage: Stage, crew: Crew, fault: Fault, names: list[str]) -> Row:
+    """Let trainers end; judge their runs once the last stream is closed."""
+    began = time.monotonic()
+    crew.stop(names)
+    accounts = crew.wait_until_closed(names)
+    seconds = round(time.monotonic() - began, 1)
+    rows = []
+    for name in names:
+        row = crew.verdict(name, accounts[name])
+        silent = fault.told is not None and not fault.told(stage, crew, name)
+        row = replace(row, fault=fault.name, recovery_seconds=seconds)
+        rows.append(replace(row, undetected=max(row.undetected, int(silent))))
+    (row,) = merge(rows)
+    return row
 
 
 # Faults of one pod
@@ -217,11 +269,10 @@ def kill_etcd(stage: Stage, _crew: Crew, _name: str) -> None:
 def _kill_and_start(
     stage: Stage, name: str, start: Callable[[State, Addresses], None]
 ) -> None:
-    _kill(stage.state.processes[name])
+    kill(stage.state.processes[name])
     time.sleep(2.0)
-    addresses = Addresses(stage.state.slot, with_node=True)
-    start(stage.state, addresses)
-    controlplane.wait_for_api_server(stage.state, addresses)
+    start(stage.state, stage.addresses)
+    controlplane.wait_for_api_server(stage.state, stage.addresses)
 
 
 def _restarts(pod: Object) -> int:
@@ -229,7 +280,8 @@ def _restarts(pod: Object) -> int:
     return int(statuses[0]["restartCount"]) if statuses else 0
 
 
-def _kill(process: ProcessId) -> None:
+def kill(process: ProcessId) -> None:
+    """SIGKILL a process, and wait until it is gone."""
     os.kill(process.pid, signal.SIGKILL)
     end = time.monotonic() + BACK_SECONDS
     while process.alive and time.monotonic() < end:
@@ -248,9 +300,3 @@ FAULTS = (
     Fault("SIGKILL of the API server", kill_api_server, is_shared=True),
     Fault("SIGKILL of etcd", kill_etcd, is_shared=True),
 )
-
-
-def faults(stage: Stage, trials: int) -> Iterator[Row]:
-    """Strike with every fault; yield a row for each."""
-    for fault in FAULTS:
-        yield run(stage, fault, trials)

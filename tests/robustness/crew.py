@@ -2,23 +2,26 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cluster import volumes
 from cluster.images import PYTHON_IMAGE
 from cluster.kubectl import Kubectl
+from flopguard_operator.ledger.accounts import Account, fold, totals
 from robustness.oracle import ORACLE, total
 from robustness.rows import Row
-from stage import training
+from stage import release, training
 from stage.scene import Object
 
 COUNTER = Path(__file__).resolve().parent / "counter.py"
 STEP = 5 * 10**8  # of counter.py, which only a pod can import
 AMPLE = 10**18
 SECONDS = 180.0
+IN_FLIGHT = 2 * STEP  # of one process, and the growth of its steps
 _USER = 1000
 _CLAIM = "oracle"
 
@@ -39,14 +42,18 @@ class Crew:
     budget: int = AMPLE
     truth: Path = field(default=Path())
 
-    def start(self, **changes: Any) -> None:
-        """Apply all runs and Jobs, and wait until each has counted."""
+    def prepare(self) -> None:
+        """Make what all runs need: the volume of the truth, and the script."""
         self.truth = volumes.local_volume(self.kubectl, _CLAIM)
         self.truth.chmod(0o777)
         self.kubectl.apply(training.script(COUNTER))
-        self.kubectl.apply(*(self._run(n) for n in self.names))
-        self.kubectl.apply(*(job(n, **changes) for n in self.names))
-        self.wait_for(lambda s: measured(s) > 0, "a first count")
+
+    def start(self, names: Iterable[str], **changes: Any) -> None:
+        """Apply runs and their Jobs, and wait until each has counted."""
+        names = list(names)
+        self.kubectl.apply(*(self._run(n) for n in names))
+        self.kubectl.apply(*(job(n, **changes) for n in names))
+        self.wait_for(lambda s: measured(s) > 0, "a first count", names)
 
     def _run(self, name: str) -> Object:
         metering = {"chargeCpuPods": True}
@@ -88,6 +95,14 @@ class Crew:
             raise AssertionError(message) from None
         return took
 
+    def wait_for_figures(
+        self, read: Callable[[Object], int], least: Mapping[str, int], what: str
+    ) -> None:
+        """Wait until a figure in the status of runs is as large as given, by name."""
+        for name, flops in least.items():
+            reached = partial(_reaches, read, flops)
+            self.wait_for(reached, f"{flops} FLOPs of {name} {what}", [name])
+
     def pods(self) -> dict[str, Object]:
         """Return the newest pod of every run that has one, by the run's name."""
         found: dict[str, Object] = {}
@@ -123,31 +138,76 @@ class Crew:
             os.chmod(self.truth / name, 0o777)  # noqa: PTH101, S103 # for the pod's user
             (self.truth / name / "stop").touch()
 
-    def judge(self, fault: str, names: Iterable[str], seconds: float) -> Row:
-        """Compare what the ledger says of ended runs with the truth.
+    def accounts(self) -> dict[str, Account]:
+        """Return what the ledger says of each run, by the run's name."""
+        found = fold(release.entries(self.kubectl))
+        own = (a for a in found.values() if a.ref.namespace == self.kubectl.namespace)
+        return {account.ref.name: account for account in own}
+
+    def wait_until_closed(self, names: Iterable[str]) -> dict[str, Account]:
+        """Wait until Jobs have ended and all streams of their runs are closed.
+
+        Returns:
+            The accounts, by name; of each the run's status says the same.
+
+        Raises:
+            AssertionError: They were not within three minutes; says which.
+        """
+        names = list(names)
+        self.wait_for(is_over, "the Job's end", names)
+        found: dict[str, Account] = {}
+
+        def all_closed() -> bool:
+            statuses = self.statuses()
+            found.update(self.accounts())
+            left = [n for n in names if not is_closed(found.get(n), statuses[n])]
+            names[:] = left
+            return not left
+
+        what = "every stream to be closed"
+        try:
+            self.kubectl.wait_for(all_closed, SECONDS, what, poll_seconds=2.0)
+        except AssertionError as error:
+            message = f"{error}: {names}, {[found.get(n) for n in names[:2]]}"
+            raise AssertionError(message) from None
+        return found
+
+    def verdict(self, name: str, account: Account) -> Row:
+        """Compare what the ledger says of a closed run with the truth.
 
         A run of which less is measured than was done has to be charged for it.
         """
-        statuses = self.statuses()
-        lost = declared = twice = unsaid = 0
-        names = list(names)
-        for name in names:
-            flops = statuses[name].get("flops", {})
-            low, high = int(flops.get("measured", 0)), int(flops.get("upper", 0))
-            lost += max(0, self.begun(name) - high)
-            declared += high - low
-            twice += low > self.begun(name)
-            unsaid += low < self.finished(name) and high == low
+        total = totals(account)
+        low, high = total.measured, total.upper
         return Row(
-            fault=fault,
+            fault="",
             layer="cluster",
-            trials=len(names),
-            flops_lost=lost,
-            flops_declared=declared,
-            counted_twice=twice,
-            undetected=unsaid,
-            recovery_seconds=round(seconds, 1),
+            trials=1,
+            flops_lost=max(0, self.begun(name) - high),
+            flops_declared=high - low,
+            counted_twice=int(low > self.begun(name)),
+            undetected=int(low < self.finished(name) and high == low),
         )
+
+
+def _reaches(read: Callable[[Object], int], flops: int, status: Object) -> bool:
+    return read(status) >= flops
+
+
+def is_closed(account: Account | None, status: Object) -> bool:
+    """Say whether nothing more can come of a run's streams, and its status says so."""
+    if account is None:
+        return False
+    total = totals(account)
+    streams = {*account.gaps, *(attempt.stream for attempt in account.attempts)}
+    ended = all(_ended(account, stream) for stream in streams)
+    told = (measured(status), upper(status))
+    return ended and bool(streams) and told == (total.measured, total.upper)
+
+
+def _ended(account: Account, stream: str) -> bool:
+    mark = account.streams.get(stream)
+    return stream in account.closed or (mark is not None and mark.final)
 
 
 def measured(status: Object) -> int:
@@ -160,10 +220,15 @@ def upper(status: Object) -> int:
     return int(status.get("flops", {}).get("upper", 0))
 
 
-def is_final(status: Object) -> bool:
-    """Say whether the last attempt of a run was closed."""
-    attempts = status.get("attempts", [])
-    return bool(attempts) and bool(attempts[-1].get("final"))
+def exact(status: Object) -> int:
+    """Return what is measured of a run with one process, 0 while it is charged more."""
+    is_exact = upper(status) - measured(status) <= IN_FLIGHT
+    return measured(status) if is_exact else 0
+
+
+def is_over(status: Object) -> bool:
+    """Say whether the Job of a run has ended."""
+    return status.get("state") in {"Completed", "Failed"}
 
 
 def job(name: str, **changes: Any) -> Object:

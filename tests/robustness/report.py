@@ -74,9 +74,20 @@ def _campaigns(campaigns: Sequence[Mapping[str, Any]]) -> str:
     lines += [
         f"| {one['name']} | 0 to {one['seeds'] - 1:,} | {one['seconds']:,} |"
         f" {one['claim']} |"
-        for one in campaigns
+        for one in _grouped(campaigns)
     ]
     return "\n".join(lines)
+
+
+def _grouped(campaigns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return one campaign for each group, and those that are in none."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in campaigns:
+        name = one.get("group", one["name"])
+        known = found.setdefault(name, {**one, "name": name, "seconds": 0})
+        known["seconds"] += one["seconds"]
+        known["seeds"] = min(known["seeds"], one["seeds"])
+    return list(found.values())
 
 
 def _list(notes: Sequence[Mapping[str, Any]]) -> str:

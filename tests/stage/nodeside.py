@@ -22,6 +22,11 @@ def container_pids(status: Object) -> list[int]:
     return _pids_in(status["containerID"].removeprefix("containerd://"))
 
 
+def pod_pids(pod: Object) -> list[int]:
+    """Return all processes of a pod, the one that keeps its network open too."""
+    return _pids_in(f"pod{pod['metadata']['uid']}")
+
+
 def kill(status: Object) -> None:
     """End a container by SIGKILL, without a word to Kubernetes."""
     for pid in container_pids(status):
@@ -33,7 +38,7 @@ def cut_off(pod: Object, source_ip: str, port: int) -> None:
 
     The rule lives in the pod's own network namespace and ends with it.
     """
-    pids = _pids_in(f"pod{pod['metadata']['uid']}")
+    pids = pod_pids(pod)
     assert pids, f"no process of pod {pod['metadata']['name']} on this machine"
     rule = ["-I", "INPUT", "-s", source_ip, "-p", "tcp", "--dport", str(port)]
     command = ["nsenter", f"--target={pids[0]}", "--net", "iptables", *rule]

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cluster import tools, volumes
@@ -11,7 +11,7 @@ from cluster.images import PYTHON_IMAGE
 from cluster.kubectl import Kubectl, KubectlError
 from cluster.wheels import REPOSITORY
 from flopguard_operator.ledger.encoding import decode
-from flopguard_operator.ledger.entries import Event
+from flopguard_operator.ledger.entries import Entry, Event
 from flopguard_operator.ledger.export import Leaf, parse
 
 NAMESPACE = "flopguard"
@@ -84,11 +84,33 @@ def ledger(kubectl: Kubectl) -> str:
     return inside.run("exec", OPERATOR_POD, "--", *command, *path)
 
 
+def check(kubectl: Kubectl) -> None:
+    """Let `flopguard ledger check` look at the whole ledger, in the pod.
+
+    Raises:
+        AssertionError: it finds something wrong; says what.
+    """
+    inside = kubectl.within(NAMESPACE)
+    ask = ("python3", "-m", "flopguard_operator.cli", "ledger", "check", "--json")
+    path = ("--db", "/var/lib/flopguard/ledger.db")
+    command = inside.command("exec", OPERATOR_POD, "--", *ask, *path)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        message = f"the ledger does not verify: {done.stdout}{done.stderr}"
+        raise AssertionError(message)
+
+
+def entries(kubectl: Kubectl) -> Iterator[Entry]:
+    """Yield what the ledger records, oldest first."""
+    lines = (line.encode() for line in ledger(kubectl).splitlines(keepends=True))
+    for part in parse(lines):
+        if isinstance(part, Leaf):
+            yield decode(part.data)
+
+
 def events(kubectl: Kubectl, run: Mapping[str, Any]) -> list[Event]:
     """Return what the ledger records of one FineTuneRun, oldest first."""
-    lines = (line.encode() for line in ledger(kubectl).splitlines(keepends=True))
-    leaves = (part for part in parse(lines) if isinstance(part, Leaf))
-    told = (decode(leaf.data).event for leaf in leaves)
+    told = (entry.event for entry in entries(kubectl))
     return [event for event in told if event.run.uid == run["metadata"]["uid"]]
 
 
