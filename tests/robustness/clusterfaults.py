@@ -108,7 +108,7 @@ class Fault:
         is_shared: Whether it strikes what all runs share, again and again.
         is_whole: Whether it takes all that runs: each run has the cluster to itself.
         ends: Whether the run ends by it, without a word of its own.
-        changes: Of the pods' spec.
+        changes: Of the runs' Jobs, as `crew.job` takes them.
         told: Where more has to be said than the bounds; not asked where it is shared.
         restore: Makes the cluster what it was before, after all trials.
     """
@@ -148,7 +148,7 @@ def run(stage: Stage, fault: Fault, trials: int) -> Row:
 def _shared(stage: Stage, crew: Crew, fault: Fault, trials: int) -> Row:
     """Strike what is shared, and each time wait until all runs count again."""
     crew.start(crew.names, **dict(fault.changes))
-    slowest = 0.0
+    slowest, twice = 0.0, 0
     for done in range(trials):
         _tell(fault, done, trials)
         began = time.monotonic()
@@ -157,8 +157,10 @@ def _shared(stage: Stage, crew: Crew, fault: Fault, trials: int) -> Row:
         until = {name: crew.finished(name) for name in crew.names}
         crew.wait_for_figures(exact, until, "to be measured, without a gap")
         slowest = max(slowest, time.monotonic() - began)
+        twice += crew.is_ahead()
     row = _ended(stage, crew, replace(fault, told=None), crew.names)
-    return replace(row, recovery_seconds=round(slowest, 1))
+    twice = max(twice, row.counted_twice)
+    return replace(row, recovery_seconds=round(slowest, 1), counted_twice=twice)
 
 
 def _together(stage: Stage, crew: Crew, fault: Fault) -> Row:

@@ -131,6 +131,11 @@ class Crew:
         """Return the FLOPs that a run has finished."""
         return sum(total(STEP, finished) for _, finished in self.steps(name))
 
+    def is_ahead(self) -> bool:
+        """Say whether more is measured of some run than it has begun."""
+        told = {name: measured(status) for name, status in self.statuses().items()}
+        return any(told[name] > self.begun(name) for name in self.names)
+
     def stop(self, names: Iterable[str] | None = None) -> None:
         """Let the trainers end after their step."""
         for name in self.names if names is None else names:
@@ -232,7 +237,14 @@ def is_over(status: Object) -> bool:
 
 
 def job(name: str, **changes: Any) -> Object:
-    """Return a Job that counts without torch; changes are of its pod's spec."""
+    """Return a Job that counts without torch.
+
+    Args:
+        name: Of the Job, and of the folder of its truth.
+        changes: Of its pod's spec; `resources` and `env` of the trainer, and
+            `backoffLimit` of the Job.
+    """
+    limit = changes.pop("backoffLimit", 20)
     container = {
         "name": "trainer",
         "image": PYTHON_IMAGE,
@@ -269,5 +281,5 @@ def job(name: str, **changes: Any) -> Object:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name},
-        "spec": {"backoffLimit": 20, "template": {"spec": pod}},
+        "spec": {"backoffLimit": limit, "template": {"spec": pod}},
     }
