@@ -25,6 +25,7 @@ from stage.scene import Object, sidecar, trainer
 
 NODE = "node1"
 UNSEEN_SECONDS = 3.0  # in which runs count and nobody hears of it
+STILL_SECONDS = 3.0  # an open gap grows in every cycle
 TAKEN_SECONDS = 20.0  # for a successor to open the ledger and to count
 LEASE = "flopguard-operator"
 SECOND = "second-operator"
@@ -134,7 +135,7 @@ def lose_node(stage: Stage, crew: Crew, name: str) -> None:
         force = ("--force", "--grace-period=0", "--wait=false")
         crew.kubectl.run("delete", "pod", str(pod["metadata"]["name"]), *force)
         _wait_until_charged(crew, [name])
-        _wait_until_dead(crew, name)
+        _wait_until_still(crew, name)
 
 
 def _wait_until_charged(crew: Crew, names: list[str]) -> None:
@@ -145,13 +146,21 @@ def _wait_until_charged(crew: Crew, names: list[str]) -> None:
     assert not heard, f"somebody heard {heard} though they were cut off"
 
 
-def _wait_until_dead(crew: Crew, name: str) -> None:
-    """Wait until the ledger has closed a stream, and no later record can come."""
+def _wait_until_still(crew: Crew, name: str) -> None:
+    """Wait until a run's charge grows no more: the operator knows that it is dead.
 
-    def closed() -> bool:
-        return bool(crew.accounts()[name].closed)
+    Nobody can ask the operator itself: that takes a kubelet.
+    """
+    since, before = time.monotonic(), 0
 
-    crew.kubectl.wait_for(closed, BACK_SECONDS, f"the stream of {name} to be closed")
+    def still() -> bool:
+        nonlocal since, before
+        now = upper(crew.statuses()[name])
+        if now != before:
+            since, before = time.monotonic(), now
+        return time.monotonic() - since >= STILL_SECONDS
+
+    crew.kubectl.wait_for(still, BACK_SECONDS, f"the stream of {name} to be closed")
 
 
 # Two operators
