@@ -238,7 +238,10 @@ def _oldest(views: Iterable[RunView], namespace: str, cache: Cache) -> str:
 def _machines(
     found: list[Subject], account: Account, listener: Listener
 ) -> dict[str, Machine]:
-    """Return what each stream runs on, as its processes said: the most of them all."""
+    """Return what each stream runs on, as its processes said: the most of them all.
+
+    Of a pod in which nothing counts the sidecar tells at least of its node's processor.
+    """
     told: dict[str, list[Machine]] = {}
     for noted in account.noted.values():
         if noted.digest in account.machines:
@@ -248,4 +251,5 @@ def _machines(
         if process.texts.lasting:
             known = machines.read(process.texts.lasting)
             told.setdefault(process.stream, []).append(known)
-    return {stream: machines.largest(each) for stream, each in told.items()}
+    heard = {s: listener.machines[s] for s in streams if s in listener.machines}
+    return heard | {s: machines.largest(each) for s, each in told.items()}

@@ -12,6 +12,7 @@ from typing import Any
 
 from flopguard_operator import hardware
 from flopguard_operator.hardware import Watched
+from flopguard_operator.ledger.machines import Machine
 from flopguard_operator.observed import Pod
 from flopguard_operator.processes import Process
 from flopguard_operator.sidecars import Heard
@@ -26,6 +27,7 @@ class Listener:
 
     processes: dict[str, tuple[Process, ...]] = field(default_factory=dict)
     watched: dict[str, Watched] = field(default_factory=dict)
+    machines: dict[str, Machine] = field(default_factory=dict)  # of their nodes
     _asked: dict[str, float] = field(default_factory=dict)  # by pod UID
 
     def due(
@@ -51,6 +53,7 @@ class Listener:
         """Remember what the pods told."""
         for uid, told in heard.items():
             self.processes[uid] = told.processes
+            self.machines[uid] = told.machine
             if told.devices is not None:
                 before = self.watched.get(uid)
                 self.watched[uid] = hardware.follow(
@@ -62,6 +65,7 @@ class Listener:
         memories: tuple[dict[str, Any], ...] = (
             self.processes,
             self.watched,
+            self.machines,
             self._asked,
         )
         for memory in memories:

@@ -17,6 +17,8 @@ import aiohttp
 from yarl import URL
 
 from flopguard_operator import bounded, hardware, processes
+from flopguard_operator.ledger import machines
+from flopguard_operator.ledger.machines import Machine
 from flopguard_operator.marks import LARGEST_STEPS, MAX_DIGITS, Mark
 from flopguard_operator.naming import CATEGORIES, SIDECAR_PORT
 from flopguard_operator.observed import Pod, at, text
@@ -29,6 +31,7 @@ PARALLEL = 32  # each answer is in memory whole
 UID_HEADER = "X-Flopguard-Pod-Uid"
 AGE_HEADER = "X-Flopguard-Mark-Age-Ms"
 DEVICES_HEADER = "X-Flopguard-Tensor-Active"
+CPU_HEADER = "X-Flopguard-Cpu"
 UNTOLD_AGE = 5_000  # milliseconds, of a sidecar that does not say its own
 LARGEST_AGE = 10**9
 
@@ -43,6 +46,7 @@ class Heard:
     age: int = 0  # milliseconds since the pages were read, as the sidecar says
     by_format: Mapping[str, int] = field(default_factory=dict)  # of the mark's FLOPs
     devices: hardware.Told | None = None
+    machine: Machine = field(default_factory=Machine)  # its node's processor
 
     @property
     def proven(self) -> int:
@@ -59,6 +63,7 @@ class _Answer:
     asked: int = 0
     age: int = UNTOLD_AGE
     devices: str = ""  # the header
+    cpu: str = ""  # likewise
 
 
 async def read(pods: Iterable[Pod], port: int = SIDECAR_PORT) -> dict[str, Heard]:
@@ -106,7 +111,11 @@ def _parsed(
         if heard is not None:
             devices = hardware.told(one.devices)
             found[one.uid] = replace(
-                heard, asked=one.asked, age=one.age, devices=devices
+                heard,
+                asked=one.asked,
+                age=one.age,
+                devices=devices,
+                machine=machines.told(one.cpu),
             )
     return found
 
@@ -144,8 +153,9 @@ async def _read(
                     return nothing  # the address belongs to another pod by now
                 age = _age(answer.headers.get(AGE_HEADER, ""))
                 devices = answer.headers.get(DEVICES_HEADER, "")
+                cpu = answer.headers.get(CPU_HEADER, "")
                 raw = await bounded.read_json(answer, MAX_ANSWER_BYTES)
-                return _Answer(pod.uid, raw, asked, age, devices)
+                return _Answer(pod.uid, raw, asked, age, devices, cpu)
         except (aiohttp.ClientError, OSError, ValueError):
             return nothing
 

@@ -213,10 +213,7 @@ class Session:
             self._writer.write(slot, self._generation)
         except OSError as error:
             raise_users(error)
-            # The counters are cumulative: the next write that succeeds makes up for it.
-            if "page_write_failed" not in self._flags:
-                say(f"a page could not be written: {error}")
-            self.flag("page_write_failed")
+            self._missed(str(error))
 
     def _open(self) -> None:
         """Make the page; a folder that takes none disarms the hook."""
@@ -228,10 +225,18 @@ class Session:
             self.armed = False
             say(f"this process is not counted: {error}")
             return
+        if self._writer.is_empty:
+            self._missed("the volume is full")
         if self._writer.fills_folder:
             self.flag("too_many_pages")
             self._write()
         self.write_facts()
+
+    def _missed(self, why: str) -> None:
+        """Take in that the page is behind: the next write that succeeds makes up."""
+        if "page_write_failed" not in self._flags:
+            say(f"a page could not be written: {why}")
+        self.flag("page_write_failed")
 
 
 def _is_due(steps: int) -> bool:

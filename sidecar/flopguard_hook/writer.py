@@ -4,6 +4,7 @@ The page is written by `pwrite`, never mapped: a mapped page that somebody trunc
 would kill the training process by SIGBUS.
 """
 
+import errno
 import json
 import os
 from typing import Any, Mapping
@@ -15,6 +16,7 @@ from flopguard_hook.page import SLOT_BYTES
 MOST_PAGES = 4000
 _MODE = 0o644
 _MARKS_FROM = 2**30  # and no further than any file system allows
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FolderFullError(Exception):
@@ -25,10 +27,13 @@ class PageWriter:
     """One process's page and facts file in the folder of pages.
 
     Both are made under another name and renamed, so that a reader never meets half of
-    one. The page that fills the folder carries the flag `too_many_pages`.
+    one. The page that fills the folder carries the flag `too_many_pages`. Where the
+    volume has no room for a page, a hole of its size stands for it: a reader then knows
+    that a process's figures are missing, until a write finds room.
 
     Attributes:
         fills_folder: Whether this page is the last one that the folder takes.
+        is_empty: Whether there was no room for the first write.
     """
 
     def __init__(self, folder: str, nonce: str, slot: bytearray) -> None:
@@ -52,13 +57,25 @@ class PageWriter:
         try:
             os.fchmod(self._descriptor, _MODE)  # whatever the umask
             os.lseek(self._descriptor, self._mark, os.SEEK_SET)
-            os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
-            self.write(slot, 0)
+            self.is_empty = not self._has_room(slot)
             os.rename(hidden, self._stem + ".page")
         except BaseException:  # interrupted: the next charge opens it anew
             os.close(self._descriptor)
             os.unlink(hidden)
             raise
+
+    def _has_room(self, slot: bytearray) -> bool:
+        """Write the first page; say whether the volume had room for it."""
+        try:
+            os.pwrite(self._descriptor, bytes(2 * SLOT_BYTES), 0)
+            self.write(slot, 0)
+        except OSError as error:
+            raise_users(error)
+            if error.errno not in _FULL:
+                raise
+            os.ftruncate(self._descriptor, 2 * SLOT_BYTES)  # a hole takes no room
+            return False
+        return True
 
     def write(self, slot: bytearray, generation: int) -> None:
         """Write the slot of a generation, whole, in one call.
@@ -73,7 +90,7 @@ class PageWriter:
         written = os.pwrite(self._descriptor, slot, (generation & 1) * SLOT_BYTES)
         if written != SLOT_BYTES:
             msg = f"only {written} bytes of a slot were written"
-            raise OSError(msg)
+            raise OSError(errno.ENOSPC, msg)
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Replace the facts file.

@@ -22,7 +22,7 @@ class State:
     Attributes:
         mark: The last mark.
         errors: Errors of hook and sidecar that appeared so far.
-        age_seconds: Since the folder was last read.
+        age_seconds: Since all pages were last read.
         gpu: The last GPU samples.
     """
 
@@ -90,7 +90,7 @@ class PodCollector:
         yield self._one(
             GaugeMetricFamily,
             "flopguard_mark_age_seconds",
-            "Seconds since the pages were last read.",
+            "Seconds since all pages were last read.",
             state.age_seconds,
         )
         yield from _gpu_families(state.gpu)

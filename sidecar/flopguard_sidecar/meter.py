@@ -109,6 +109,15 @@ def is_older(page: PageMark, previous: PageMark | None) -> bool:
     return previous is not None and page.generation < previous.generation
 
 
+def is_whole(pages: Iterable[PageMark]) -> bool:
+    """Return whether the pages tell all that had begun when they were read.
+
+    A damaged page does not, unless its process had exited before: what it did since its
+    last readable figures is unknown.
+    """
+    return all(page.closed or UNREADABLE not in page.errors for page in pages)
+
+
 def total(pages: Iterable[PageMark]) -> Mark:
     """Return the mark of a stream from its pages, in any order."""
     ordered = tuple(sorted(pages, key=lambda page: page.nonce))

@@ -7,6 +7,7 @@ published comes from it, so no reader ever sees figures fall.
 import asyncio
 import hashlib
 import math
+import os
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+from flopguard_hook import versions
 from flopguard_sidecar import final, logs, meter
 from flopguard_sidecar.exposition import PodCollector, State, metrics_page
 from flopguard_sidecar.folder import Folder, Problem, Scan
@@ -26,6 +28,7 @@ from flopguard_sidecar.termination import TerminationLog
 STALE_SECONDS = 30.0
 UID_HEADER = "X-Flopguard-Pod-Uid"  # the operator's check of whom it has reached
 AGE_HEADER = "X-Flopguard-Mark-Age-Ms"  # how long ago the pages of a mark were read
+CPU_HEADER = "X-Flopguard-Cpu"  # cores of the node, widest vector unit, highest MHz
 DEVICES_HEADER = "X-Flopguard-Tensor-Active"  # source, devices, milliseconds
 _MOST_ERRORS = 999_999  # what the final record can say
 
@@ -53,14 +56,21 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The outcome of one scan; replaced whole, never changed."""
+    """The outcome of one scan; replaced whole, never changed.
+
+    Attributes:
+        scanned_at: When all pages were last read; a page that cannot be read lets it
+            grow old.
+        is_scanned: False: not in this life of the sidecar, so nothing is known.
+    """
 
     mark: Mark
     marks_json: bytes
     problems: frozenset[Problem]
     errors: int
     scanned_at: float
-    is_scanned: bool = True  # False: the folder was never read, so nothing is known
+    is_scanned: bool = True
+    is_whole: bool = True  # the newest scan read all pages
 
 
 class Sidecar:
@@ -84,6 +94,7 @@ class Sidecar:
             time.monotonic(),
             is_scanned=False,
         )
+        self._processor = _processor()
 
     async def run(self, stop_early: threading.Event) -> None:
         """Scan and serve until SIGTERM or SIGINT, then write the final record.
@@ -119,14 +130,16 @@ class Sidecar:
         try:
             self._publish(self._folder.scan())
             self._is_failing = False
+            # The last scan is what `final` vouches for.
+            is_last = is_last and self._snapshot.is_whole
         except OSError as error:
             self._warn_once("the folder of pages cannot be read", error)
-            is_last = False  # the last scan is what `final` vouches for
+            is_last = False
         self._write_termination_log(is_last=is_last)
 
     def _publish(self, scan: Scan) -> None:
         mark = meter.total(scan.pages)
-        before = self._snapshot
+        before, whole = self._snapshot, meter.is_whole(scan.pages)
         appeared = scan.problems - before.problems
         for nonce, problem in sorted(appeared)[:10]:
             self._log.warning("page problem", nonce=nonce, problem=problem)
@@ -135,7 +148,9 @@ class Sidecar:
             before.marks_json if mark == before.mark else meter.marks_json(mark),
             scan.problems,
             min(before.errors + len(appeared), _MOST_ERRORS),
-            time.monotonic(),
+            time.monotonic() if whole else before.scanned_at,
+            is_scanned=whole or before.is_scanned,
+            is_whole=whole,
         )
 
     def _write_termination_log(self, *, is_last: bool) -> None:
@@ -211,12 +226,14 @@ class Sidecar:
         headers = {UID_HEADER: self._settings.pod_uid, AGE_HEADER: str(age)}
         active = self._sampler.active.header()
         devices = {DEVICES_HEADER: active} if active else {}
-        return Answer(snapshot.marks_json, JSON, headers=headers | devices)
+        cpu = {CPU_HEADER: self._processor} if self._processor else {}
+        return Answer(snapshot.marks_json, JSON, headers=headers | devices | cpu)
 
     def _state(self) -> State:
         snapshot = self._snapshot
         age = time.monotonic() - snapshot.scanned_at
-        return State(snapshot.mark, snapshot.errors, age, self._sampler.reading)
+        mark = snapshot.mark if snapshot.is_scanned else meter.total(())
+        return State(mark, snapshot.errors, age, self._sampler.reading)
 
     def _healthz(self) -> Answer:
         age = self._state().age_seconds
@@ -224,6 +241,17 @@ class Sidecar:
             text = f"the pages were last read {age:.0f} s ago\n"
             return Answer(text.encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
         return Answer(b"ok\n")
+
+
+def _processor() -> str:
+    """Return the node's processor for CPU_HEADER; empty where it is not known.
+
+    A trainer whose hook cannot write tells nothing of it. All cores of the node: the
+    quota is the sidecar's own.
+    """
+    cpu = versions.cpu()
+    known = cpu["vector"] and cpu["mhz_max"]
+    return f"{os.cpu_count() or 1} {cpu['vector']} {cpu['mhz_max']}" if known else ""
 
 
 def serve(settings: Settings, stop_early: threading.Event) -> None:

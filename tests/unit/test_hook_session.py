@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flopguard_hook.page import Page, read_page
+from flopguard_hook.page import Page, PageError, read_page
 from flopguard_hook.session import Session, charge
 from flopguard_hook.writer import MOST_PAGES
 
@@ -161,6 +161,31 @@ def test_a_write_that_fails_is_made_up_for_by_the_next(
     page = only_page(tmp_path)
     assert page.done["forward"]["fp32"] == 20
     assert page.errors == ("page_write_failed",)
+    assert capsys.readouterr().err.count("could not be written") == 1
+
+
+def test_a_volume_without_room_for_a_page_gets_one_that_nobody_can_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a reader knows of the process; the first write that finds room says all."""
+
+    def no_space(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    session = Session(str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", no_space)
+        for _ in range(2):
+            session.begin(CHARGES)
+            session.finish(CHARGES)
+    with pytest.raises(PageError, match="neither slot"):
+        only_page(tmp_path)
+    session.begin(CHARGES)
+    session.finish(CHARGES)
+
+    page = only_page(tmp_path)
+    assert (page.done["forward"]["fp32"], page.errors) == (30, ("page_write_failed",))
+    assert session.armed
     assert capsys.readouterr().err.count("could not be written") == 1
 
 

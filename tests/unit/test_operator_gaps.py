@@ -36,6 +36,7 @@ class Sidecars:
         self.now = 10_000_000  # milliseconds
         self.says: dict[str, int] = {}  # pod UID → FLOPs; who is left out is silent
         self.pages = 1
+        self.machine = Machine()
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -50,7 +51,7 @@ class Sidecars:
         flops = self.says[uid]
         done = {"forward": flops}
         mark = Mark(uid, done, flops, pages=self.pages, source="sidecar")
-        return Heard(mark, asked=self.now)
+        return Heard(mark, asked=self.now, machine=self.machine)
 
 
 @pytest.fixture
@@ -461,3 +462,19 @@ def test_processors_are_charged_where_the_run_asks_for_it(
 
     (gap,) = gaps(world)
     assert gap.flops == 4 * 2 * 3_000_000_000 * 128
+
+
+def test_processors_of_a_pod_in_which_nothing_counts_are_told_by_its_sidecar(
+    world: World, pods: Sidecars
+) -> None:
+    """A hook that cannot write its page tells no facts."""
+    pods.says["pod-1"], pods.pages = 0, 0
+    pods.machine = Machine(2, "avx2", 3000)
+    world.revise(metering={"chargeCpuPods": True})
+    world.once(started(objects.pod()))
+    pods.wait(200)
+    world.once()
+
+    (gap,) = gaps(world)
+    assert (gap.reason, gap.peak) == ("NotMetered", 2 * 3_000_000_000 * 128)
+    assert gap.flops >= 200 * gap.peak

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from flopguard_operator import hardware, sidecars
+from flopguard_operator.ledger.machines import Machine
 from flopguard_operator.marks import Mark
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import Pod, pod
-from flopguard_sidecar.serving import DEVICES_HEADER, UID_HEADER
+from flopguard_sidecar.serving import CPU_HEADER, DEVICES_HEADER, UID_HEADER
 from standins import objects
 
 Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -134,6 +135,30 @@ def test_the_devices_are_told_beside_the_marks(
 ) -> None:
     """What is malformed is left out; the mark counts all the same."""
     assert listened(*(f"{DEVICES_HEADER}: {line}" for line in lines)) == devices
+
+
+@pytest.mark.parametrize(
+    ("line", "machine"),
+    [
+        pytest.param("2 avx2 3000", Machine(2, "avx2", 3000), id="a processor"),
+        pytest.param("2 avx2", Machine(), id="a part of it"),
+        pytest.param("-2 avx2 3000", Machine(), id="a negative figure"),
+        pytest.param("2 AVX2; 3000", Machine(), id="other characters"),
+        pytest.param(f"2 avx2 {'9' * 8}", Machine(), id="too many digits"),
+        pytest.param("9999999 avx2 3", Machine(0, "avx2", 3), id="too many cores"),
+    ],
+)
+def test_the_nodes_processor_is_told_beside_the_marks(
+    line: str, machine: Machine
+) -> None:
+    """What is malformed is nothing; the mark counts all the same."""
+
+    async def run() -> Machine:
+        answer = saying(head(own(), f"{CPU_HEADER}: {line}") + BODY)
+        async with standin(answer) as port:
+            return (await sidecars.listen([running()], port))["pod-1"].machine
+
+    assert asyncio.run(run()) == machine
 
 
 NESTED = b"[" * 1_000_000

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flopguard_sidecar.final import RECORD_BYTES
-from standins.pages import forward, nonce, put
+from standins.pages import file_bytes, forward, nonce, put
 from standins.sidecars import COMMAND, LIMIT_SECONDS, Running, sidecar, wait_for
 
 
@@ -179,3 +182,66 @@ def test_a_folder_that_cannot_be_read_leaves_the_mark_and_is_never_final(
 
     assert not running.record().final
     assert running.record().begun == 42
+
+
+def test_a_page_that_cannot_be_read_lets_the_mark_grow_old(tmp_path: Path) -> None:
+    """What its process does since is not in the mark, so `final` is not vouched for."""
+    with sidecar(tmp_path) as running:
+        path = put(running.pages, forward(42))
+        wait_for("the mark", lambda: running.record().begun == 42)
+        os.truncate(path, 0)
+        wait_for("an age", lambda: age_of_mark(running) > 1)
+        marks = json.loads(running.get("/marks"))
+        running.process.terminate()
+        assert running.process.wait(timeout=LIMIT_SECONDS) == 0
+
+    assert marks["pages"][0]["errors"] == ["unreadable"]
+    assert (running.record().begun, running.record().final) == (42, False)
+
+
+def test_a_page_that_heals_makes_the_mark_young_again(tmp_path: Path) -> None:
+    """Counters are cumulative: what was missing is in it."""
+    with sidecar(tmp_path) as running:
+        path = put(running.pages, forward(42))
+        wait_for("the mark", lambda: running.record().begun == 42)
+        os.truncate(path, 0)
+        wait_for("an age", lambda: age_of_mark(running) > 1)
+        path.write_bytes(file_bytes(forward(43)))
+        wait_for("the mark", lambda: running.record().begun == 43)
+        wait_for("no age", lambda: age_of_mark(running) < 1)
+        running.process.terminate()
+        assert running.process.wait(timeout=LIMIT_SECONDS) == 0
+
+    assert running.record().final
+
+
+def test_a_damaged_page_of_a_process_that_has_exited_hides_nothing(
+    tmp_path: Path,
+) -> None:
+    """Its last figures are all that there is to know."""
+    with sidecar(tmp_path) as running:
+        path = put(running.pages, forward(42, closed=True))
+        wait_for("the mark", lambda: running.record().begun == 42)
+        os.truncate(path, 0)
+        wait_for("the damage", lambda: b"unreadable" in running.get("/marks"))
+        running.process.terminate()
+        assert running.process.wait(timeout=LIMIT_SECONDS) == 0
+
+    assert (running.record().begun, running.record().final) == (42, True)
+
+
+def test_a_sidecar_that_starts_on_a_damaged_page_tells_no_mark(tmp_path: Path) -> None:
+    """What an earlier life of it had read may have been more."""
+    (tmp_path / "pages").mkdir()
+    put(tmp_path / "pages", forward(7, nonce=nonce(1)))
+    (tmp_path / "pages" / f"{nonce(2)}.page").touch()
+    with sidecar(tmp_path) as running:
+        wait_for("the record", lambda: running.record().begun == 7)
+        page = running.get("/metrics").decode()
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            running.get("/marks")
+        running.process.terminate()
+        assert running.process.wait(timeout=LIMIT_SECONDS) == 0
+
+    assert 'flopguard_pod_pages{pod_uid="uid-1"} 0.0' in page
+    assert (running.record().begun, running.record().final) == (7, False)

@@ -5,6 +5,7 @@ value is checked again.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 _MOST = 2**20  # cores, or MHz: far above any real one
 _MOST_DEVICES = 64
 _MOST_CHARACTERS = 200
+_HEADER = re.compile(r"([0-9]{1,7}) ([a-z0-9]{1,16}) ([0-9]{1,7})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,18 @@ def read(facts: str) -> Machine:
         mhz_max=_number(cpu.get("mhz_max")),
         gpus=tuple(_text(name) for name in names),
     )
+
+
+def told(header: str) -> Machine:
+    """Return the processor that a sidecar tells of, "<cores> <vector> <MHz>".
+
+    Empty where it is malformed: it comes from a tenant's pod.
+    """
+    found = _HEADER.fullmatch(header)
+    if found is None:
+        return Machine()
+    cores, vector, mhz_max = found.groups()
+    return Machine(_number(int(cores)), vector, _number(int(mhz_max)))
 
 
 def counted(devices: str) -> tuple[int, str]:
