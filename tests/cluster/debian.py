@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.progress import step
@@ -18,13 +20,24 @@ PACKAGES = {
 }
 
 
-def install() -> None:
+# A library that lies to a process about the time: for pods, which run this Debian too.
+FAKETIME = (
+    Path("/usr/lib")
+    / str(sysconfig.get_config_var("MULTIARCH"))
+    / "faketime/libfaketimeMT.so.1"
+)
+
+
+def install(packages: Mapping[str, str] = PACKAGES) -> None:
     """Install the packages that are not there yet.
+
+    Args:
+        packages: by name, with a file that each brings.
 
     Raises:
         ClusterError: if apt-get fails, with its last words.
     """
-    missing = [name for name, file in PACKAGES.items() if not Path(file).exists()]
+    missing = [name for name, file in packages.items() if not Path(file).exists()]
     if not missing:
         return
     with step(f"apt-get install {' '.join(missing)}"):

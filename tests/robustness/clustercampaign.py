@@ -10,11 +10,15 @@ import traceback
 from collections.abc import Iterator
 
 from cluster import lifecycle
-from robustness import clusterfaults, nodefaults
+from robustness import clusterfaults, nodefaults, podfaults
 from robustness.clusterfaults import Fault, Stage
 from robustness.rows import Row
 
-FAULTS: tuple[Fault, ...] = (*clusterfaults.FAULTS, *nodefaults.FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *clusterfaults.FAULTS,
+    *podfaults.FAULTS,
+    *nodefaults.FAULTS,
+)
 TRIALS = 20
 
 _open = contextlib.ExitStack()

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from cluster import controlplane, volumes
@@ -27,6 +28,7 @@ from stage.scene import Object, sidecar, trainer
 
 SHARED_CREW = 3
 BACK_SECONDS = 60.0
+STRUCK_SECONDS = 180.0
 TOLD_TRIALS = 5  # between two lines of progress
 _SHORT = ("--lease-seconds=4", "--grace-seconds=20")
 
@@ -108,7 +110,8 @@ class Fault:
         is_shared: Whether it strikes what all runs share, again and again.
         is_whole: Whether it takes all that runs: each run has the cluster to itself.
         ends: Whether the run ends by it, without a word of its own.
-        changes: Of the runs' Jobs, as `crew.job` takes them.
+        changes: Of the runs' Jobs, as `Crew.start` takes them.
+        until: What has come of it in all runs before they are let end.
         told: Where more has to be said than the bounds; not asked where it is shared.
         restore: Makes the cluster what it was before, after all trials.
     """
@@ -119,6 +122,7 @@ class Fault:
     is_whole: bool = False
     ends: bool = False
     changes: tuple[tuple[str, Any], ...] = ()
+    until: Callable[[Crew], bool] | None = None
     told: Told | None = None
     restore: Callable[[Stage], None] = field(default=lambda _: None)
 
@@ -169,7 +173,10 @@ def _together(stage: Stage, crew: Crew, fault: Fault) -> Row:
     for done, name in enumerate(crew.names):
         _tell(fault, done, len(crew.names))
         fault.strike(stage, crew, name)
-    if not fault.ends:
+    if fault.until is not None:
+        reached, what = partial(fault.until, crew), f"what comes of: {fault.name}"
+        crew.kubectl.wait_for(reached, STRUCK_SECONDS, what, poll_seconds=1.0)
+    elif not fault.ends:
         time.sleep(2.0)  # so that they count on
     return _ended(stage, crew, fault, crew.names)
 

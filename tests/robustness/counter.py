@@ -7,6 +7,7 @@ Started anew, it goes on: what earlier processes did stands in files of theirs.
 
 import argparse
 import os
+import select
 import struct
 import sys
 import time
@@ -18,7 +19,10 @@ from flopguard_hook.session import Session
 
 STEP = 5 * 10**8  # FLOPs of the first step; each later one has one more
 STOP = "stop"  # a file of this name ends the run
+CLOCK = "clock"  # into a file of this name it writes what its clock shows
+FEAST = "feast"  # a file of this name makes it take more memory than it may
 ORACLE = struct.Struct("<QQ")  # steps begun, steps finished
+_MIB = 1 << 20
 _CELL = CELLS.index(("forward", "fp32"))
 
 
@@ -35,15 +39,29 @@ def main() -> None:
     step = 0
     while not (options.oracle / STOP).exists():
         charges = ((_CELL, STEP + step),)
-        session.begin(charges)
+        if session.armed:  # else the hook counts no more, and work goes on
+            session.begin(charges)
         os.pwrite(truth, ORACLE.pack(step + 1, step), 0)
-        time.sleep(options.seconds)
-        session.finish(charges)
+        _work(options.oracle, options.seconds)
+        if session.armed:
+            session.finish(charges)
         step += 1
         os.pwrite(truth, ORACLE.pack(step, step), 0)
         session.finish_step((), outermost=True)
     session.close()
     sys.stdout.write(f"{step} steps\n")
+
+
+def _work(folder: Path, seconds: float) -> None:
+    """Let a step take its time, with whatever else is asked of it."""
+    # Not sleep(): what fakes a clock breaks clock_nanosleep on the monotonic one.
+    select.select([], [], [], seconds)
+    if (folder / CLOCK).exists():
+        (folder / CLOCK).write_text(str(int(time.time())))
+    if (folder / FEAST).exists():
+        (folder / FEAST).unlink()
+        eaten = [b"x" * _MIB for _ in range(4096)]
+        sys.stdout.write(f"still here after {len(eaten)} MiB\n")
 
 
 if __name__ == "__main__":

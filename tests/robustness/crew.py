@@ -18,12 +18,15 @@ from stage import release, training
 from stage.scene import Object
 
 COUNTER = Path(__file__).resolve().parent / "counter.py"
-STEP = 5 * 10**8  # of counter.py, which only a pod can import
+# Of counter.py, which only a pod can import.
+STEP = 5 * 10**8
+STOP, CLOCK, FEAST = "stop", "clock", "feast"
 AMPLE = 10**18
 SECONDS = 180.0
 IN_FLIGHT = 2 * STEP  # of one process, and the growth of its steps
+_ORDERS = (STOP, CLOCK, FEAST)  # files beside the truth; some go when they are obeyed
 _USER = 1000
-_CLAIM = "oracle"
+CLAIM = "oracle"
 
 
 @dataclass
@@ -44,16 +47,25 @@ class Crew:
 
     def prepare(self) -> None:
         """Make what all runs need: the volume of the truth, and the script."""
-        self.truth = volumes.local_volume(self.kubectl, _CLAIM)
+        self.truth = volumes.local_volume(self.kubectl, CLAIM)
         self.truth.chmod(0o777)
         self.kubectl.apply(training.script(COUNTER))
 
     def start(self, names: Iterable[str], **changes: Any) -> None:
-        """Apply runs and their Jobs, and wait until each has counted."""
+        """Apply runs and their Jobs, and wait until each has counted.
+
+        Args:
+            names: of the runs.
+            changes: as `job` takes them; besides `lay`, called with the folder of the
+                truth before there is a pod, and `counted`, which tells from a run's
+                status that it is under way.
+        """
         names = list(names)
+        changes.pop("lay", _nothing)(self.truth)
+        counted = changes.pop("counted", is_under_way)
         self.kubectl.apply(*(self._run(n) for n in names))
         self.kubectl.apply(*(job(n, **changes) for n in names))
-        self.wait_for(is_under_way, "a first count, and a word of the machine", names)
+        self.wait_for(counted, "a first count, and a word of the machine", names)
 
     def _run(self, name: str) -> Object:
         metering = {"chargeCpuPods": True}
@@ -117,10 +129,8 @@ class Crew:
     def steps(self, name: str) -> list[tuple[int, int]]:
         """Return (begun, finished) steps of each process of a run."""
         folder = self.truth / name
-        files = (
-            [f for f in folder.iterdir() if f.name != "stop"] if folder.exists() else []
-        )
-        data = [file.read_bytes() for file in files]
+        files = folder.iterdir() if folder.exists() else ()
+        data = [file.read_bytes() for file in files if file.name not in _ORDERS]
         return [ORACLE.unpack(d) for d in data if len(d) == ORACLE.size]
 
     def begun(self, name: str) -> int:
@@ -141,7 +151,7 @@ class Crew:
         for name in self.names if names is None else names:
             (self.truth / name).mkdir(exist_ok=True)
             os.chmod(self.truth / name, 0o777)  # noqa: PTH101, S103 # for the pod's user
-            (self.truth / name / "stop").touch()
+            (self.truth / name / STOP).touch()
 
     def accounts(self) -> dict[str, Account]:
         """Return what the ledger says of each run, by the run's name."""
@@ -215,6 +225,10 @@ def _ended(account: Account, stream: str) -> bool:
     return stream in account.closed or (mark is not None and mark.final)
 
 
+def _nothing(_truth: Path) -> None:
+    """Lay nothing beside the truth."""
+
+
 def measured(status: Object) -> int:
     """Return what is measured of a run."""
     return int(status.get("flops", {}).get("measured", 0))
@@ -247,8 +261,8 @@ def job(name: str, **changes: Any) -> Object:
 
     Args:
         name: Of the Job, and of the folder of its truth.
-        changes: Of its pod's spec; `resources` and `env` of the trainer, and
-            `backoffLimit` of the Job.
+        changes: Of its pod's spec; `resources`, `env` and `mounts` of the trainer,
+            `volumes` beside its own, and `backoffLimit` of the Job.
     """
     limit = changes.pop("backoffLimit", 20)
     container = {
@@ -264,7 +278,8 @@ def job(name: str, **changes: Any) -> Object:
         },
         "volumeMounts": [
             {"name": "script", "mountPath": "/app"},
-            {"name": _CLAIM, "mountPath": "/oracle"},
+            {"name": CLAIM, "mountPath": f"/{CLAIM}"},
+            *changes.pop("mounts", []),
         ],
     }
     pod = {
@@ -279,7 +294,8 @@ def job(name: str, **changes: Any) -> Object:
         "containers": [container],
         "volumes": [
             {"name": "script", "configMap": {"name": training.SCRIPT_MAP}},
-            {"name": _CLAIM, "persistentVolumeClaim": {"claimName": _CLAIM}},
+            {"name": CLAIM, "persistentVolumeClaim": {"claimName": CLAIM}},
+            *changes.pop("volumes", []),
         ],
         **changes,
     }

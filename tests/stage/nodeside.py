@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,59 @@ def kill(status: Object) -> None:
     """End a container by SIGKILL, without a word to Kubernetes."""
     for pid in container_pids(status):
         os.kill(pid, signal.SIGKILL)
+
+
+def root_of(status: Object) -> Path:
+    """Return the root folder of a running container, as seen from this machine."""
+    pids = container_pids(status)
+    assert pids, f"no process of container {status['name']} on this machine"
+    return Path(f"/proc/{pids[0]}/root")
+
+
+def starve(status: Object) -> None:
+    """Let the kernel kill a container for want of memory.
+
+    A process joins its control group and takes memory until the limit that Kubernetes
+    has set is reached; the container's own process is the one with the worse score.
+
+    Raises:
+        AssertionError: the container's process is alive all the same.
+    """
+    (pid,) = container_pids(status)
+    group = _memory_group(pid) / "cgroup.procs"
+    # It may end with the group: whoever cleans up kills all that is left in there.
+    subprocess.run([sys.executable, "-c", _GLUTTON, str(pid), str(group)], check=False)
+    assert not _is_alive(pid), f"{status['name']} has outlived the want of memory"
+
+
+_GLUTTON = """\
+import os, sys
+pid, group = sys.argv[1:]
+with open(group, "w") as file:
+    file.write(str(os.getpid()))
+taken = []
+while os.path.exists(f"/proc/{pid}") and len(taken) < 4096:
+    taken.append(b"x" * (1 << 20))
+"""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"X", "Z"}
+
+
+def _memory_group(pid: int) -> Path:
+    """Return the folder of a process's memory control group, of version 1 or 2."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return Path("/sys/fs/cgroup/memory") / path.lstrip("/")
+    (path,) = (line.split(":", 2)[2] for line in lines if line.startswith("0::"))
+    return Path("/sys/fs/cgroup") / path.lstrip("/")
 
 
 def cut_off(pod: Object, source_ip: str, port: int) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from cluster.kubectl import Kubectl
+from flopguard_operator import injection
+from flopguard_operator.injected import Images
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import AttemptOpened, GapCharged, RunRef
 from flopguard_operator.marks import Mark
-from robustness import campaigns, clustercampaign, report
-from robustness.crew import STEP, Crew, exact, is_closed
+from robustness import campaigns, clustercampaign, podfaults, report
+from robustness.crew import STEP, Crew, exact, is_closed, job
 from robustness.oracle import ORACLE, total
 from stage.scene import Object
 
@@ -143,3 +145,29 @@ def test_a_group_is_one_line_of_the_page() -> None:
     assert "| cluster | 0 to 19 | 110 | all holds |" in page
     assert "| other | 0 to 19 | 70 | all holds |" in page
     assert "cluster-" not in page
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(podfaults.by_hand(), id="as usual"),
+        pytest.param(podfaults.by_hand(read_only=True), id="with a read-only mount"),
+        *(
+            pytest.param(fault.changes, id=fault.name)
+            for fault in podfaults.FAULTS
+            if "initContainers" in dict(fault.changes)
+        ),
+    ],
+)
+def test_a_pod_that_is_injected_by_hand_is_left_as_it_is(
+    changes: podfaults.Changes,
+) -> None:
+    """Else the fault would strike a volume that no page is in."""
+    given = {k: v for k, v in changes if k not in {"lay", "counted"}}
+    pod = job("run-0", **given)["spec"]["template"]
+    images = Images("localhost/flopguard-sidecar:dev", "Never")
+
+    patch = injection.patch(pod, "run-0", {}, images)
+
+    assert isinstance(patch, list)
+    assert {each["path"].split("/")[1] for each in patch} == {"metadata"}
