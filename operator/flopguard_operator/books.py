@@ -21,6 +21,7 @@ from flopguard_operator.ledger.entries import (
     Event,
     GapCharged,
     HoldSet,
+    PolicyNoted,
     RunRef,
     RunsCounted,
 )
@@ -30,6 +31,7 @@ from flopguard_operator.ledger.errors import (
     LedgerError,
 )
 from flopguard_operator.ledger.note import Head
+from flopguard_operator.ledger.policies import Noted
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.marks import Mark, merge
 
@@ -64,6 +66,7 @@ class Books:
     own: int = 0  # entries about the ledger itself, without counts of the runs'
     told: dict[str, str] = field(default_factory=dict)  # stream → its last entry's time
     spans: dict[str, coverage.Spans] = field(default_factory=dict)  # by run UID
+    noted: Noted = field(default_factory=Noted)  # rule sets
     named: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """(namespace, name) → UIDs of the runs that had it, oldest first."""
     head: Head | None = None
@@ -164,6 +167,7 @@ class Books:
         # From here on nothing fails: the memory is never half of what was read.
         self.accounts, self.held, self.told = read.accounts, read.held, read.told
         self.spans, self.named, self.own = read.spans, read.named, read.own
+        self.noted = read.noted
         self.marks = {run: dict(marks) for run, marks in loaded.marks.items()}
         self.owner = read.owner
         self.owner |= {s: run for run, marks in self.marks.items() for s in marks}
@@ -202,6 +206,8 @@ class Books:
     def _take(self, entry: Entry) -> None:
         """Fold an entry into the memory."""
         event, ref = entry.event, entry.event.run
+        if isinstance(event, PolicyNoted):
+            self.noted.take(event)
         if ref == NO_RUN:
             self.own += not isinstance(event, RunsCounted)
             return

@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from flopguard_operator.ledger.policies import Law
 from flopguard_operator.models.catalogue import NOTHING, Catalogue
 from flopguard_operator.observed import Job, Pod, Raw, job, pod, text
+from flopguard_operator.rulebooks import shipped_laws
 
 
 @dataclass
@@ -21,6 +23,8 @@ class Cache:
     jobs: dict[tuple[str, str], Job] = field(default_factory=dict)
     continuing: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """(namespace, run) → names of Jobs whose pod template names the run."""
+    laws: Mapping[str, Law] = field(default_factory=shipped_laws)
+    """The rule sets that a run may name, by name."""
     _named: dict[tuple[str, str], str] = field(default_factory=dict)
     """(namespace, name) → UID of the run that was seen last under it."""
     pods: dict[str, Pod] = field(default_factory=dict)

@@ -17,9 +17,10 @@ from flopguard_operator.models.catalogue import Catalogue
 from flopguard_operator.models.gaps import Gap, Ruling, find
 from flopguard_operator.models.requests import disclosure_request
 from flopguard_operator.models.told import gap_lines, gaps_document
-from flopguard_operator.policy.rules import POLICIES, governing
+from flopguard_operator.policy.rules import counted, governing
 from flopguard_operator.policy.terms import BaseModel, Totals
 from flopguard_operator.report.escaping import as_line
+from flopguard_operator.rulebooks import shipped as shipped_rules
 
 _FILE_NAME = re.compile(r"[^a-z0-9.]+")
 _LONGEST = 80
@@ -89,8 +90,8 @@ def gaps(
 def rulings(base: BaseModel, totals: Totals) -> Mapping[str, Ruling]:
     """Return what each shipped policy says of a base model and a count."""
     return {
-        policy: Ruling(governing(base, policy).limit, totals.upper)
-        for policy in POLICIES
+        name: Ruling(governing(base, rules).limit, counted(base, totals, rules))
+        for name, rules in shipped_rules().items()
     }
 
 

@@ -209,7 +209,8 @@ class Cycle:
         if ledger.status != c.TRUE:
             return view  # without the accounts nothing would be known of the streams
         marks = self._newest(view.ref.uid, raised)
-        view = replace(view, previous=self.books.previous(view.ref))
+        previous = self.books.previous(view.ref)
+        view = replace(view, previous=previous, noted=self.books.noted)
         with _isolated(view.ref):
             return await self.auditor.look(view, self.books, self.listener, marks)
         return view
@@ -267,7 +268,8 @@ class Cycle:
             view = None
             if gathering.is_deleting(one.raw):
                 with _isolated(account.ref):
-                    view = gathering.as_recorded(one, account, self.cache)
+                    noted = self.books.noted
+                    view = gathering.as_recorded(one, account, self.cache, noted)
                     view = None if view is None else await self._of_held(view)
             if view is not None and view.release_because:
                 leaving.append(view)
@@ -342,6 +344,8 @@ class Cycle:
     ) -> tuple[Condition, list[Event]]:
         """Append all events and marks in one transaction; nothing if it fails."""
         events = [event for _, plan in plans for event in plan.events]
+        laws = [view.law for view, _ in plans if view.law is not None]
+        events = [*self.books.noted.missing(events, laws), *events]
         if ledger.status != c.TRUE:
             return ledger, []
         views = [view for view, _ in plans]

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import structlog
 
@@ -20,12 +21,15 @@ from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster
 from flopguard_operator.conditions import Condition
+from flopguard_operator.ledger import policies
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import RunRef
+from flopguard_operator.ledger.policies import Noted
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.models import basis
 from flopguard_operator.observed import Job, Pod, Raw, at, text
-from flopguard_operator.policy.rules import PolicyError, governing
+from flopguard_operator.policy.rules import governing, known
+from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.settling import RunView
 from flopguard_operator.sidecars import Heard
 from flopguard_operator.workloads import job
@@ -88,6 +92,7 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
     ref = reference(raw)
     program = _program(spec.program, ref.namespace, cache)
     terms = resolve.terms(spec, program, cache.catalogue)
+    law, today = known(terms.policy, cache.laws), _today()
     name = spec.workload.name
     return RunView(
         ref=ref,
@@ -95,34 +100,46 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
         program=spec.program or "",
         workload=f"{spec.workload.api_version}/{spec.workload.kind}/{name}",
         terms=terms,
-        governing=governing(terms.base, terms.policy),
+        governing=governing(terms.base, law.rules, today),
         jobs=_jobs(ref, name, pods, cache),
         pods=pods,
         base_told=basis.told(terms.base, cache.catalogue),
         release_because=_leaving(raw),
         charge_cpu=spec.metering is not None and spec.metering.charge_cpu_pods,
+        law=law,
+        today=today,
     )
 
 
-def as_recorded(one: Refused, account: Account, cache: Cache) -> RunView | None:
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def as_recorded(
+    one: Refused, account: Account, cache: Cache, noted: Noted
+) -> RunView | None:
     """Return a refused run as the ledger knew it last; None if it never did.
 
     The hold of a run that goes away must end with it, whatever became of its spec.
     """
-    known = account.terms_set
-    if known is None:
+    recorded = account.terms_set
+    if recorded is None:
         return None
-    ref, name = reference(one.raw), known.workload.rsplit("/", 1)[-1]
+    ref, name = reference(one.raw), recorded.workload.rsplit("/", 1)[-1]
+    rules = noted.of(recorded)
     return RunView(
         ref=ref,
-        generation=known.generation,
-        program=known.program,
-        workload=known.workload,
-        terms=known.terms,
-        governing=governing(known.terms.base, known.terms.policy),
+        generation=recorded.generation,
+        program=recorded.program,
+        workload=recorded.workload,
+        terms=recorded.terms,
+        governing=governing(recorded.terms.base, rules, recorded.day),
         jobs=_jobs(ref, name, one.pods, cache),
         pods=one.pods,
         release_because=_leaving(one.raw),
+        law=policies.law(rules) if recorded.policy_digest else None,
+        noted=noted,
+        today=recorded.day,
     )
 
 

@@ -12,8 +12,9 @@ from flopguard_operator.api.finetunerun import RunSpec, WorkloadRef
 from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.flops import display, percent
 from flopguard_operator.ledger.accounts import Account, totals
+from flopguard_operator.ledger.policies import Law
 from flopguard_operator.models.catalogue import NOTHING, Catalogue
-from flopguard_operator.policy.rules import governing
+from flopguard_operator.policy.rules import governing, known
 
 _ANY_RUN = RunSpec(workload=WorkloadRef(name="any"))
 
@@ -31,14 +32,19 @@ def status(
     spec: ProgramSpec,
     runs: Iterable[Account],
     generation: int,
+    laws: Mapping[str, Law],
     catalogue: Catalogue = NOTHING,
 ) -> dict[str, Any]:
-    """Return a program's status in its wire form."""
+    """Return a program's status in its wire form.
+
+    Raises:
+        PolicyError: the program names a policy that is not among `laws`.
+    """
     accounts = list(runs)
     counted = [totals(account) for account in accounts]
     upper = sum(total.upper for total in counted)
     terms = resolve.terms(_ANY_RUN, spec, catalogue)
-    limit = governing(terms.base, terms.policy).limit
+    limit = governing(terms.base, known(terms.policy, laws).rules).limit
     held = any(account.hold is not None for account in accounts)
     return {
         "state": "Held" if held else "Metering" if accounts else "Pending",

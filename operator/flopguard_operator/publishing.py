@@ -33,6 +33,7 @@ from flopguard_operator.listening import Listener
 from flopguard_operator.metrics import Collector, RunSample
 from flopguard_operator.noting import rollback
 from flopguard_operator.observed import Raw, at, items
+from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView, nearest_limit
 from flopguard_operator.workloads import job
@@ -149,9 +150,10 @@ class Publisher:
         try:
             runs = programs.members(name, self.books.accounts)
             spec = read(ProgramSpec, at(raw, "spec") or {}, "spec")
-            wanted = programs.status(spec, runs, generation, self.cache.catalogue)
+            laws, catalogue = self.cache.laws, self.cache.catalogue
+            wanted = programs.status(spec, runs, generation, laws, catalogue)
             await acting.publish_program(self.cluster, raw, wanted)
-        except SpecError as error:
+        except (SpecError, PolicyError) as error:
             _log.warning("program cannot be read", program=name, why=str(error))
         except Exception:  # noqa: BLE001 - one program must not stop the others
             _log.exception("program failed", program=name)

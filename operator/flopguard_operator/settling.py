@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from flopguard_operator import gaps
 from flopguard_operator.gaps import Patience
+from flopguard_operator.ledger import policies
 from flopguard_operator.ledger.accounts import Account, due, totals
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
@@ -24,11 +25,13 @@ from flopguard_operator.ledger.entries import (
     TermsSet,
     WeightsSaved,
 )
+from flopguard_operator.ledger.policies import Law, Noted
 from flopguard_operator.marks import Mark
 from flopguard_operator.noting import Noting
 from flopguard_operator.observed import Job, Pod
 from flopguard_operator.policy.checks import budget_limit, evaluate, holds
 from flopguard_operator.policy.rules import Governing
+from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.policy.terms import Terms, Totals
 from flopguard_operator.policy.verdict import Verdict
 from flopguard_operator.processes import Process
@@ -60,12 +63,26 @@ class RunView:
     watched: Watched = field(default_factory=Watched)  # its streams as of now
     given: Mapping[str, Given] = field(default_factory=dict)  # by stream
     patience: Patience = field(default_factory=Patience)
+    law: Law | None = None  # the policy's rule set; None: the built-in one, unnoted
+    noted: Noted = field(default_factory=Noted)  # the ledger's rule sets
+    today: str = ""  # ISO 8601
 
     @property
     def job(self) -> Job | None:
         """The Job that the run names, if it is there."""
         name = self.workload.rsplit("/", 1)[-1]
         return next((job for job in self.jobs if job.name == name), None)
+
+    @property
+    def rules(self) -> RuleSet | None:
+        """The rule set that judges it; None for the built-in one."""
+        return self.law.rules if self.law else None
+
+    def day(self, account: Account) -> str:
+        """Return the day for which it is judged, as its terms will say."""
+        if self.law is None:
+            return ""
+        return policies.day_for(account.terms_set, self.law, self.today)
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,7 @@ def plan(
     charged = _gaps(view, account)
     current = replace(account, streams=marks, gaps=charged)
     total = totals(current)
-    verdicts = evaluate(view.terms, total)
+    verdicts = evaluate(view.terms, total, view.rules, view.day(account))
     hold = None if view.release_because else holds(verdicts)
     crossings = tuple(due(current, verdicts))
     holding = tuple(_hold_events(view, current, verdicts, hold, total))
@@ -167,6 +184,7 @@ def _gaps(view: RunView, account: Account) -> dict[str, GapCharged]:
 
 def _terms(view: RunView, account: Account) -> Iterator[TermsSet]:
     """Record what the run is judged by, when it is new or has changed."""
+    before = account.terms_set
     now = TermsSet(
         run=view.ref,
         generation=view.generation,
@@ -176,11 +194,18 @@ def _terms(view: RunView, account: Account) -> Iterator[TermsSet]:
         limit=str(view.governing.limit),
         rule=view.governing.rule,
         citation=view.governing.citation,
-        previous=account.terms_set.previous if account.terms_set else view.previous,
+        previous=before.previous if before else view.previous,
+        policy_digest=view.law.note.digest if view.law else "",
+        day=view.day(account),
     )
-    before = account.terms_set
-    if before is None or replace(before, generation=view.generation) != now:
-        yield now
+    if before is not None and now == replace(
+        policies.plain(before), generation=view.generation
+    ):
+        return
+    known = Noted(dict(view.noted.by_digest))
+    if view.law is not None:
+        known.by_digest[now.policy_digest] = view.law.rules
+    yield policies.showing_change(before, now, totals(account), known)
 
 
 def _attempts(
@@ -283,12 +308,11 @@ def _hold_events(
         reason = view.release_because or _lifted(view, account, verdicts)
         yield HoldReleased(view.ref, account.hold.workload_uid, reason)
     elif _provable(view, account, total):
-        line = int(hold.limit)
         yield HoldProven(
             run=view.ref,
             workload_uid=account.hold.workload_uid,
             upper=total.upper,
-            overshoot=max(0, total.upper - line),
+            overshoot=max(0, hold.counted - int(hold.limit)),
             milliseconds=view.held_milliseconds,
         )
 

@@ -24,10 +24,11 @@ from flopguard_operator.ledger import keys
 from flopguard_operator.ledger.accounts import Account, totals
 from flopguard_operator.ledger.entries import NO_RUN, EpochOpened
 from flopguard_operator.ledger.errors import FencedError, LedgerUnavailableError
+from flopguard_operator.ledger.policies import judged
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.listening import Listener
 from flopguard_operator.marks import Mark, merge
-from flopguard_operator.policy.checks import evaluate, holds
+from flopguard_operator.policy.checks import holds
 from flopguard_operator.settings import Settings
 from robustness.durable import Durable
 from standins import fleet, objects
@@ -114,6 +115,8 @@ class Machine:
             and (higher := self.books.raise_mark(view.ref.uid, found[pod.uid]))
         ]
         events = [e for view in views for e in self._plan(view, raised).events]
+        laws = [view.law for view in views if view.law is not None]
+        events = [*self.books.noted.missing(events, laws), *events]
         try:
             self._commit(events, raised)
         except Crash:
@@ -181,7 +184,8 @@ class Machine:
     def _watched(
         self, view: settling.RunView, marks: Mapping[str, Mark]
     ) -> settling.RunView:
-        view = replace(view, previous=self.books.previous(view.ref))
+        previous = self.books.previous(view.ref)
+        view = replace(view, previous=previous, noted=self.books.noted)
         seen = at_once(self.auditor.look(view, self.books, Listener(), marks))
         assert isinstance(seen, settling.RunView)
         return seen
@@ -290,7 +294,8 @@ class Machine:
             self._check_bound(known, marks.get(uid, Mark(uid)), gap)
         current = replace(account, streams=marks, gaps=charged)
         if account.terms_set is not None:
-            demanded = holds(evaluate(account.terms_set.terms, totals(current)))
+            terms = account.terms_set
+            demanded = holds(judged(terms, totals(current), self.books.noted))
             assert (demanded is not None) == (account.hold is not None), "the hold"
 
     def _check_bound(self, known: Any, mark: Mark, gap: Any) -> None:

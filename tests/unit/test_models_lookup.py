@@ -229,6 +229,7 @@ def test_a_revised_figure_judges_the_run_and_its_program_anew(
         read(ProgramSpec, world.cache.programs["support-bot"]["spec"], "spec"),
         programs.members("support-bot", world.books.accounts),
         1,
+        world.cache.laws,
         world.cache.catalogue,
     )
 

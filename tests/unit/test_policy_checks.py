@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from flopguard_operator.flops import parse
 from flopguard_operator.policy import reasons
 from flopguard_operator.policy.checks import budget_limit, evaluate, holds
-from flopguard_operator.policy.rules import PolicyError, governing
+from flopguard_operator.policy.rules import governing
+from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.policy.terms import (
     Approach,
     BaseModel,

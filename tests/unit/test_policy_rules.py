@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopguard_operator.policy.rules import (
-    POLICIES,
-    PolicyError,
-    governing,
-    governing_rule,
-)
+from flopguard_operator.policy.rules import BUILT_IN, governing, governing_rule
+from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.policy.terms import DEFAULT_POLICY, BaseModel
 
 GOVERNED = {
@@ -109,15 +105,15 @@ def test_unknown_policy_is_refused_with_the_list() -> None:
         governing(BaseModel(), "eu-ai-act")
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", BUILT_IN)
 def test_rule_names_are_unique(policy: str) -> None:
     """A rule's name in the ledger means one row."""
-    names = [rule.name for rule in POLICIES[policy]]
+    names = [rule.name for rule in BUILT_IN[policy].rules]
 
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", BUILT_IN)
 @given(flops=st.none() | st.integers(1, 10**30), systemic=st.booleans())
 def test_every_base_is_governed_by_a_positive_threshold(
     policy: str, *, flops: int | None, systemic: bool

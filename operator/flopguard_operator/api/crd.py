@@ -1,6 +1,7 @@
-"""Write the generated files: crds/, the chart's copy, docs/api.md (`make crds`)."""
+"""Write the generated files (`make crds`): CRDs, docs, and the rule sets as JSON."""
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,14 +9,20 @@ from typing import Any
 
 import yaml
 
+from flopguard_operator.api import rulesets
 from flopguard_operator.api.reference import markdown
 from flopguard_operator.api.resources import RESOURCES, crd
+from flopguard_operator.api.rulesetfile import RuleSetFile
+from flopguard_operator.policy.canonical import to_json
 
 HEADER = (
     "# Generated from operator/flopguard_operator/api by `make crds`: do not edit.\n"
 )
 CHART_COPY = "charts/flopguard/templates/crds.yaml"
 REFERENCE = "docs/api.md"
+POLICY_SCHEMA = "docs/policies.schema.json"
+POLICIES = "operator/flopguard_operator/policy/shipped"
+_JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
 def files() -> dict[str, str]:
@@ -23,7 +30,22 @@ def files() -> dict[str, str]:
     made = {f"crds/{r.plural}.yaml": HEADER + _dump(crd(r)) for r in RESOURCES}
     kept = "---\n".join(_dump(_kept(crd(r))) for r in RESOURCES)
     chart = f"{HEADER}{{{{- if .Values.crds.install }}}}\n{kept}{{{{- end }}}}\n"
-    return {**made, CHART_COPY: chart, REFERENCE: markdown(RESOURCES)}
+    return {
+        **made,
+        CHART_COPY: chart,
+        REFERENCE: markdown(RESOURCES),
+        POLICY_SCHEMA: _policy_schema(),
+        **{
+            f"{POLICIES}/{name}.json": f"{to_json(rules)}\n"
+            for name, rules in rulesets.sources().items()
+        },
+    }
+
+
+def _policy_schema() -> str:
+    """Return the JSON Schema of a rule set in YAML."""
+    schema = RuleSetFile.model_json_schema(by_alias=True)
+    return json.dumps({"$schema": _JSON_SCHEMA, **schema}, indent=2) + "\n"
 
 
 def _dump(manifest: Mapping[str, Any]) -> str:

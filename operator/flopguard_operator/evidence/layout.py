@@ -5,9 +5,10 @@ digests: what a person reads in it is what the signed tree holds.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -24,12 +25,14 @@ from flopguard_operator.ledger.entries import (
     HoldSet,
     KeyRotated,
     LedgerRecovered,
+    PolicyNoted,
     RetentionSet,
     TermsSet,
     WeightsSaved,
 )
 from flopguard_operator.ledger.export import dumped
-from flopguard_operator.policy.rules import POLICIES
+from flopguard_operator.policy.canonical import to_json
+from flopguard_operator.policy.rules import BUILT_IN
 
 MANIFEST = "manifest.json"
 VERIFY = "VERIFY.md"
@@ -51,7 +54,7 @@ KINDS: Mapping[str, tuple[type, ...]] = MappingProxyType(
         "facts.jsonl": (AttemptOpened, FactsNoted, FactChanged, WeightsSaved),
         "gaps.jsonl": (GapCharged,),
         "history.jsonl": (DocumentNoted,),
-        "terms.jsonl": (TermsSet,),
+        "terms.jsonl": (PolicyNoted, TermsSet),
         "verdicts.jsonl": (Crossing, HoldSet, HoldProven, HoldReleased),
     }
 )
@@ -125,17 +128,6 @@ class Derived:
 
 
 def policies() -> bytes:
-    """Return the rule sets that verdicts are replayed with, as data."""
-    rules = {
-        name: [
-            {key: _exact(value) for key, value in asdict(rule).items()} for rule in rows
-        ]
-        for name, rows in POLICIES.items()
-    }
+    """Return the rule sets that verdicts are replayed with if the ledger notes none."""
+    rules = {name: json.loads(to_json(each)) for name, each in BUILT_IN.items()}
     return dumped({"policies": rules})
-
-
-def _exact(value: Any) -> Any:
-    """Keep what JSON has a form for; figures become strings, as everywhere."""
-    plain = value is None or isinstance(value, (bool, str))
-    return value if plain else str(value)

@@ -28,6 +28,7 @@ from flopguard_operator.ledger.entries import (
     HoldSet,
     KeyRotated,
     LedgerRecovered,
+    PolicyNoted,
     RetentionSet,
     RunRef,
     RunsCounted,
@@ -50,9 +51,20 @@ _TIME = re.compile(
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z"
 )
 
-# Kinds that have got fields since their first entries were written.
-_GREW = frozenset({"TermsSet", "AttemptOpened"})
-_LATER = frozenset({"estimate_low", "estimate_high", "method"})  # of BaseModel
+# Fields that kinds have got since their first entries were written.
+_LATER = {
+    "AttemptOpened": ("weights", "devices", "node"),
+    "BaseModel": ("estimate_low", "estimate_high", "method"),
+    "TermsSet": (
+        "previous",
+        "policy_digest",
+        "day",
+        "limit_before",
+        "rule_before",
+        "verdict_before",
+        "verdict",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -238,15 +250,14 @@ def _by_category(value: Any, each: Callable[[Any], Any]) -> dict[str, Any]:
 def _record(kind: type[Any], **special: _Codec) -> _Codec:
     """Return the codec of a dataclass: every field in `special`, else a text.
 
-    A field with a default is left out where it has it: entries from before that field
+    A later field is left out where it has its default: entries from before that field
     keep their bytes.
     """
     codecs = {each.name: special.get(each.name, TEXT) for each in fields(kind)}
     later = {
         each.name: each.default
         for each in fields(kind)
-        if (isinstance(each.default, str) and kind.__name__ in _GREW)
-        or (kind is BaseModel and each.name in _LATER)
+        if each.name in _LATER.get(kind.__name__, ())
     }
 
     def write(value: Any) -> dict[str, Any]:
@@ -325,6 +336,7 @@ _EVENTS: Mapping[str, _Codec] = {
     "EpochOpened": _record(EpochOpened, epoch=COUNT),
     "KeyRotated": _record(KeyRotated),
     "LedgerRecovered": _record(LedgerRecovered, size=COUNT),
+    "PolicyNoted": _record(PolicyNoted),
     "RetentionSet": _record(RetentionSet, years=COUNT),
     "RunsCounted": _record(RunsCounted, runs=COUNT, own=COUNT),
 }

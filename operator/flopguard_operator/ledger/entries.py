@@ -41,6 +41,12 @@ class TermsSet:
     rule: str
     citation: str
     previous: str = ""  # UID of the run that had this name before, "" for none
+    policy_digest: str = ""  # of the noted rule set; "" for the built-in one
+    day: str = ""  # ISO 8601: the rules in force then; "" for any
+    limit_before: str = ""  # where policy or base changed: what was, exact
+    rule_before: str = ""
+    verdict_before: str = ""  # NotExceeded | Exceeded, by the terms before
+    verdict: str = ""  # the same by these, of the totals at this place
 
 
 @dataclass(frozen=True)
@@ -255,6 +261,21 @@ class RunsCounted:
     digest: str  # SHA-256 of `census.text`, hexadecimal
 
 
+@dataclass(frozen=True)
+class PolicyNoted:
+    """A rule set that runs are judged by from here on, with its whole text.
+
+    It stands before the first `TermsSet` with its digest, so whoever has the ledger has
+    the law that it was judged by.
+    """
+
+    run: ClassVar[RunRef] = NO_RUN
+    name: str
+    version: str
+    digest: str  # SHA-256 of the text, hexadecimal
+    text: str  # canonical JSON, as `policy.canonical` writes it
+
+
 RunEvent = (
     TermsSet
     | AttemptOpened
@@ -269,7 +290,14 @@ RunEvent = (
     | FactChanged
     | WeightsSaved
 )
-LedgerEvent = EpochOpened | KeyRotated | LedgerRecovered | RetentionSet | RunsCounted
+LedgerEvent = (
+    EpochOpened
+    | KeyRotated
+    | LedgerRecovered
+    | PolicyNoted
+    | RetentionSet
+    | RunsCounted
+)
 Event = RunEvent | LedgerEvent
 
 

@@ -6,8 +6,9 @@ replay need not judge every run after every commit.
 
 from dataclasses import dataclass
 
-from flopguard_operator.ledger.accounts import Account, upper_of
+from flopguard_operator.ledger.accounts import Account, totals, upper_of
 from flopguard_operator.ledger.entries import Crossing, TermsSet
+from flopguard_operator.ledger.policies import Noted
 from flopguard_operator.policy.checks import reached_at
 
 
@@ -30,13 +31,16 @@ class Quiet:
         return same and (self.below is None or upper_of(account) < self.below)
 
 
-def quiet_of(account: Account) -> Quiet:
+def quiet_of(account: Account, noted: Noted) -> Quiet:
     """Return up to where an account that owes nothing goes on owing nothing.
 
     Raises:
         PolicyError: the terms cannot be judged by.
     """
-    lines = reached_at(account.terms_set.terms) if account.terms_set else ()
+    lines: tuple[int, ...] = ()
+    if account.terms_set is not None:
+        rules, day = noted.of(account.terms_set), account.terms_set.day
+        lines = reached_at(account.terms_set.terms, totals(account), rules, day)
     upper = upper_of(account)
     above = min((line for line in lines if line > upper), default=None)
     return Quiet(account.terms_set, account.crossings, above)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from flopguard_operator.ledger import census
+from flopguard_operator.ledger import census, policies
 from flopguard_operator.ledger.accounts import (
     Account,
     apply,
@@ -28,16 +28,18 @@ from flopguard_operator.ledger.entries import (
     HoldProven,
     HoldReleased,
     HoldSet,
+    PolicyNoted,
     RunsCounted,
     Settlement,
     TermsSet,
     WeightsSaved,
 )
+from flopguard_operator.ledger.policies import Noted, judged
 from flopguard_operator.ledger.quiet import Quiet, quiet_of
 from flopguard_operator.ledger.stretches import Stretch
 from flopguard_operator.marks import Mark, merge
-from flopguard_operator.policy.checks import evaluate, holds
-from flopguard_operator.policy.rules import PolicyError, governing
+from flopguard_operator.policy.checks import holds
+from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.policy.verdict import Verdict
 
 RUNS = "runs"
@@ -53,6 +55,7 @@ GAPS = "gaps"
 FACTS = "facts"
 SAVES = "saved weights"
 COUNTS = "counts"
+POLICIES = "rule sets"
 
 RULES = {
     RUNS: "each run keeps its name and namespace",
@@ -67,6 +70,7 @@ RULES = {
     GAPS: "each gap is the peak times the silence, and falls only by a reduction",
     FACTS: "the digest of noted facts is that of their text, or of one noted before",
     SAVES: "saved weights of a process are noted in order, within the run's total",
+    POLICIES: "each noted rule set has the digest, name and version of its text",
     COUNTS: "the newest count of each run's entries is right",
 }
 
@@ -89,6 +93,7 @@ class Replay:
     touched: dict[str, int] = field(default_factory=dict)  # run UID → its last entry
     quiet: dict[str, Quiet] = field(default_factory=dict)  # by run UID
     own: int = 0  # entries about the ledger itself, without counts
+    noted: Noted = field(default_factory=Noted)  # rule sets
     counted: tuple[Entry, tuple[census.Counted, ...], int] | None = None
     """The newest count of the entries; what it should be, of the runs and of `own`."""
 
@@ -146,13 +151,17 @@ class Replay:
         event, run = entry.event, entry.event.run
         if isinstance(event, RunsCounted):
             self.counted = entry, census.of(self.accounts), self.own
+        if isinstance(event, PolicyNoted):
+            wrong = self.noted.take(event)
+            if wrong:
+                yield _wrong(entry, POLICIES, wrong)
         if run == NO_RUN:
             self.own += not isinstance(event, RunsCounted)
             return
         before = self.accounts.get(run.uid, Account(run))
         if run != before.ref:
             yield _wrong(entry, RUNS, "the run's UID is another run's")
-        yield from _contradictions(entry, before)
+        yield from _contradictions(entry, before, self.noted)
         self.accounts[run.uid] = apply(before, event)
         self.touched[run.uid] = entry.index
 
@@ -162,7 +171,7 @@ class Replay:
             account = self.accounts[uid]
             if uid in self.quiet and self.quiet[uid].holds(account):
                 continue
-            verdicts = _verdicts(account)
+            verdicts = _verdicts(account, self.noted)
             if isinstance(verdicts, Contradiction):
                 yield verdicts
                 continue
@@ -172,7 +181,7 @@ class Replay:
                 what = f"{crossing.action} {crossing.reason} at {crossing.percent} %"
                 yield Contradiction(OWED, f"after entry {index}: {what} is missing")
             if not owed:
-                self.quiet[uid] = quiet_of(account)
+                self.quiet[uid] = quiet_of(account, self.noted)
         self.touched.clear()
 
     def recount(self) -> Iterator[Contradiction]:
@@ -191,17 +200,19 @@ def _wrong(entry: Entry, check: str, what: str) -> Contradiction:
     return Contradiction(check, f"entry {entry.index}: {what}")
 
 
-def _verdicts(account: Account) -> tuple[Verdict, ...] | Contradiction:
+def _verdicts(account: Account, noted: Noted) -> tuple[Verdict, ...] | Contradiction:
     """Judge a run as it stands; a run without terms reaches no verdict."""
     if account.terms_set is None:
         return ()
     try:
-        return evaluate(account.terms_set.terms, totals(account))
+        return judged(account.terms_set, totals(account), noted)
     except PolicyError as error:
         return Contradiction(TERMS, f"not judged: {str(error)!a}", judged=False)
 
 
-def _contradictions(entry: Entry, account: Account) -> Iterator[Contradiction]:
+def _contradictions(
+    entry: Entry, account: Account, noted: Noted
+) -> Iterator[Contradiction]:
     """Yield what is wrong with an entry, given its run's account before it."""
     match entry.event:
         case Settlement() as settlement:
@@ -211,13 +222,13 @@ def _contradictions(entry: Entry, account: Account) -> Iterator[Contradiction]:
         case AttemptOpened() as attempt:
             yield from _attempt(entry, attempt, account)
         case TermsSet() as terms:
-            yield from _terms(entry, terms)
+            yield from _terms(entry, terms, account, noted)
         case Crossing() as crossing:
-            yield from _crossing(entry, crossing, account)
+            yield from _crossing(entry, crossing, account, noted)
         case HoldSet() as hold:
-            yield from _hold(entry, hold, account)
+            yield from _hold(entry, hold, account, noted)
         case HoldProven() as proven:
-            yield from _proven(entry, proven, account)
+            yield from _proven(entry, proven, account, noted)
         case HoldReleased() as released:
             yield from _same_hold(entry, released.workload_uid, account)
         case _:
@@ -320,24 +331,22 @@ def _attempt(
         yield _wrong(entry, ATTEMPTS, "the attempt continues one that nobody opened")
 
 
-def _terms(entry: Entry, event: TermsSet) -> Iterator[Contradiction]:
-    try:
-        threshold = governing(event.terms.base, event.terms.policy)
-    except PolicyError:
-        return  # said once, where the run is judged
-    if (event.limit, event.rule) != (str(threshold.limit), threshold.rule):
-        right = f"{threshold.limit} by {threshold.rule}"
-        yield _wrong(entry, TERMS, f"the policy sets another threshold: {right}")
+def _terms(
+    entry: Entry, event: TermsSet, account: Account, noted: Noted
+) -> Iterator[Contradiction]:
+    before = account.terms_set
+    for what in policies.problems(before, event, totals(account), noted):
+        yield _wrong(entry, TERMS, what)
 
 
 def _crossing(
-    entry: Entry, event: Crossing, account: Account
+    entry: Entry, event: Crossing, account: Account, noted: Noted
 ) -> Iterator[Contradiction]:
     total = totals(account)
     if (event.measured, event.upper) != (total.measured, total.upper):
         what = f"the totals are {total.measured} to {total.upper} FLOPs here"
         yield _wrong(entry, CROSSINGS, f"{what}, not what the crossing says")
-    verdicts = _verdicts(account)
+    verdicts = _verdicts(account, noted)
     if isinstance(verdicts, Contradiction):
         yield verdicts
         return
@@ -347,10 +356,12 @@ def _crossing(
         yield _wrong(entry, CROSSINGS, "nothing demands this crossing here")
 
 
-def _hold(entry: Entry, event: HoldSet, account: Account) -> Iterator[Contradiction]:
+def _hold(
+    entry: Entry, event: HoldSet, account: Account, noted: Noted
+) -> Iterator[Contradiction]:
     if account.hold and account.hold.workload_uid == event.workload_uid:
         yield _wrong(entry, HOLDS, "the workload is held already")
-    verdicts = _verdicts(account)
+    verdicts = _verdicts(account, noted)
     if isinstance(verdicts, Contradiction):
         yield verdicts
         return
@@ -360,13 +371,13 @@ def _hold(entry: Entry, event: HoldSet, account: Account) -> Iterator[Contradict
 
 
 def _proven(
-    entry: Entry, event: HoldProven, account: Account
+    entry: Entry, event: HoldProven, account: Account, noted: Noted
 ) -> Iterator[Contradiction]:
     yield from _same_hold(entry, event.workload_uid, account)
     upper = totals(account).upper
     if event.upper != upper:
         yield _wrong(entry, OVERSHOOT, f"the total is {upper} FLOPs here")
-    verdicts = _verdicts(account)
+    verdicts = _verdicts(account, noted)
     if isinstance(verdicts, Contradiction):
         yield verdicts
         return
@@ -374,7 +385,8 @@ def _proven(
     if demanded is None:
         yield _wrong(entry, HOLDS, "a hold is proven that nothing demands")
         return
-    over = max(0, upper - int(demanded.limit))  # a part of a FLOP counts as a whole
+    # A part of a FLOP counts as a whole.
+    over = max(0, demanded.counted - int(demanded.limit))
     if event.overshoot != over:
         yield _wrong(entry, OVERSHOOT, f"the overshoot is {over} FLOPs")
 

@@ -1,9 +1,10 @@
-"""Judge a run: the policy is a list of named functions, and their order is the policy.
+"""Judge a run: the checks are a list of named functions, and their order matters.
 
 `upper`, the largest count that may be true, is what is judged, so that an unproven FLOP
-never helps a run. Lines that we or the user draw (budgets, warning and holding
-percentages) are reached at ≥; the law's own line is crossed at >, as its text says.
-All comparisons are exact.
+never helps a run. A budget is held against all of it, a threshold against what its rule
+set counts. Lines that we or the user draw (budgets, warning and holding percentages)
+are reached at ≥; the law's own line is crossed at >, as its text says. All comparisons
+are exact.
 """
 
 import math
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from flopguard_operator.flops import LARGEST, display
-from flopguard_operator.policy import reasons
-from flopguard_operator.policy.rules import Governing, PolicyError, exact, governing
+from flopguard_operator.policy import evaluation, reasons
+from flopguard_operator.policy.rules import Governing, built_in, counted, governing
+from flopguard_operator.policy.rulesets import SUM, PolicyError, RuleSet, exact
 from flopguard_operator.policy.terms import Budget, Terms, Totals
 from flopguard_operator.policy.verdict import (
     HOLD,
@@ -26,16 +28,20 @@ from flopguard_operator.policy.verdict import (
 
 _LARGEST_SHARE = 100  # of the threshold, in spec.budget; the API refuses more
 _LARGEST_PERCENT = 1_000_000  # a bound for hostile input, not a choice
+_NOTHING = Totals()
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a check sees: the terms, the count, and the two limits in FLOPs."""
+    """What a check sees: the terms, the counts, and the two limits in FLOPs."""
 
     terms: Terms
     upper: int
     threshold: Governing
     budget: int | Fraction | None
+    rules: RuleSet
+    counted: int  # of `upper`: what the rule set compares with its threshold
+    lines: tuple[evaluation.LineVerdict, ...] = ()
 
 
 Check = Callable[[Case], Iterable[Verdict]]
@@ -67,19 +73,21 @@ def budget_breach(case: Case) -> Iterator[Verdict]:
     action = HOLD if budget.on_breach == "Suspend" else WARN
     end = "to resume" if action == HOLD else "to stay within it"
     text = f"{usage(case.upper, limit)}: the budget is spent. {_raise_budget(case)}"
-    yield Verdict(action, reasons.BUDGET_EXCEEDED, 100, limit, f"{text} {end}.")
+    yield Verdict(
+        action, reasons.BUDGET_EXCEEDED, 100, limit, f"{text} {end}.", case.upper
+    )
 
 
 def threshold_hold(case: Case) -> Iterator[Verdict]:
     """Hold where the legal threshold is near; warn or pass as `onApproach` says."""
     approach, limit = case.terms.approach, case.threshold.limit
     line = approach.hold_at_percent
-    if approach.on_approach == "Nothing" or not _reached(case.upper, line, limit):
+    if approach.on_approach == "Nothing" or not _reached(case.counted, line, limit):
         return
     action = HOLD if approach.on_approach == "Suspend" else WARN
-    text = f"{usage(case.upper, limit)}: {line} % of the legal threshold is reached."
+    text = f"{usage(case.counted, limit)}: {line} % of the legal threshold is reached."
     if action == HOLD:
-        least = next_percent(case.upper, limit)
+        least = next_percent(case.counted, limit)
         text += (
             f" To resume, agree it with whoever owns compliance, then raise"
             f" spec.threshold.holdAtPercent to {least} or more, or set"
@@ -87,20 +95,20 @@ def threshold_hold(case: Case) -> Iterator[Verdict]:
         )
     else:
         text += " The run goes on, since spec.threshold.onApproach is Annotate."
-    yield Verdict(action, reasons.THRESHOLD_APPROACHED, line, limit, text)
+    yield Verdict(action, reasons.THRESHOLD_APPROACHED, line, limit, text, case.counted)
 
 
 def threshold_exceeded(case: Case) -> Iterator[Verdict]:
     """Say that the law's own line is crossed, whatever the run chose to do about it."""
     limit = case.threshold.limit
-    if case.upper <= limit:
+    if not evaluation.is_over(case.counted, limit, strict=case.rules.strict):
         return
     text = (
-        f"{usage(case.upper, limit)}: the indicative criterion of policy"
+        f"{usage(case.counted, limit)}: the indicative criterion of policy"
         f" {case.terms.policy} is met. Tell whoever owns compliance;"
         f" see {case.threshold.citation}."
     )
-    yield Verdict(WARN, reasons.THRESHOLD_EXCEEDED, 100, limit, text)
+    yield Verdict(WARN, reasons.THRESHOLD_EXCEEDED, 100, limit, text, case.counted)
 
 
 def budget_warn(case: Case) -> Iterator[Verdict]:
@@ -116,7 +124,9 @@ def budget_warn(case: Case) -> Iterator[Verdict]:
     for line in _ascending(budget.warn_at_percent):
         if _reached(case.upper, line, limit):
             text = f"{usage(case.upper, limit)}: {line} % of the budget is reached."
-            yield Verdict(WARN, reasons.BUDGET_WARNING, line, limit, f"{text} {then}")
+            yield Verdict(
+                WARN, reasons.BUDGET_WARNING, line, limit, f"{text} {then}", case.upper
+            )
 
 
 def threshold_warn(case: Case) -> Iterator[Verdict]:
@@ -129,14 +139,32 @@ def threshold_warn(case: Case) -> Iterator[Verdict]:
         f" {approach.on_approach}."
     )
     for line in _ascending(approach.warn_at_percent):
-        if _reached(case.upper, line, limit):
-            text = f"{usage(case.upper, limit)}: {line} % of the legal threshold"
+        if _reached(case.counted, line, limit):
+            text = f"{usage(case.counted, limit)}: {line} % of the legal threshold"
             yield Verdict(
                 WARN,
                 reasons.THRESHOLD_WARNING,
                 line,
                 limit,
                 f"{text} is reached. {then}",
+                case.counted,
+            )
+
+
+def further_lines(case: Case) -> Iterator[Verdict]:
+    """Warn as a further line of the rule set nears (1e23, 1e25, 3.3e24), and above."""
+    for line in case.lines:
+        total = case.counted if line.total is None else line.total
+        what = "base and modification" if line.subject == SUM else "the modification"
+        text = f"{what}: {usage(total, line.limit)}"
+        if line.near:
+            near = f"{text}: {line.near} % of a further line is reached."
+            told = f"{near} {line.explanation}"
+            yield Verdict(WARN, reasons.LINE_NEARS, line.near, line.limit, told, total)
+        if line.state == evaluation.CROSSED:
+            told = f"{text}: {line.explanation} See {line.citation}. {line.silent}"
+            yield Verdict(
+                WARN, reasons.LINE_CROSSED, 100, line.limit, told.strip(), total
             )
 
 
@@ -151,7 +179,7 @@ def budget_above_threshold(case: Case) -> Iterator[Verdict]:
         f" spec.budget, or check spec.baseModel."
     )
     line = int(Fraction(budget) * 100 / limit)
-    yield Verdict(WARN, reasons.BUDGET_ABOVE_THRESHOLD, line, limit, text)
+    yield Verdict(WARN, reasons.BUDGET_ABOVE_THRESHOLD, line, limit, text, case.upper)
 
 
 # Read from the top: the first hold is the one that is told to the user.
@@ -161,47 +189,79 @@ CHECKS: Sequence[Check] = (
     threshold_exceeded,  # the law's line is behind us: say so, whatever was chosen
     budget_warn,  # half, most, nearly all of the budget is spent: tell the scientist
     threshold_warn,  # the law comes nearer: tell the scientist
+    further_lines,  # what base and modification are together: tell legal
     budget_above_threshold,  # the budget protects from nothing: tell before it matters
 )
 
 
-def evaluate(terms: Terms, totals: Totals) -> tuple[Verdict, ...]:
+def evaluate(
+    terms: Terms, totals: Totals, rules: RuleSet | None = None, day: str = ""
+) -> tuple[Verdict, ...]:
     """Return every line of the policy that `totals` has reached, in policy order.
 
-    Deterministic, and monotone in the totals: more FLOPs never remove a verdict.
+    Deterministic, and monotone: more FLOPs never remove a verdict.
+
+    Args:
+        terms: what the run is judged by.
+        totals: what it has spent.
+        rules: the rule set that the terms name; None for the built-in one.
+        day: ISO 8601, for which the rules are taken; "" for any.
 
     Raises:
         PolicyError: the terms cannot be judged by; a user's mistake, not ours.
     """
     _require_sane(terms)
-    threshold = governing(terms.base, terms.policy)
+    rules = rules or built_in(terms.policy)
+    threshold = governing(terms.base, rules, day)
     case = Case(
         terms=terms,
         upper=totals.upper,
         threshold=threshold,
         budget=budget_limit(terms.budget, threshold.limit),
+        rules=rules,
+        counted=counted(terms.base, totals, rules, day),
+        lines=evaluation.lines(rules, terms.base, totals, day),
     )
     return tuple(verdict for check in CHECKS for verdict in check(case))
 
 
-def reached_at(terms: Terms) -> tuple[int, ...]:
-    """Return the totals (FLOPs) at which `evaluate` may say something new, ascending.
+def reached_at(
+    terms: Terms,
+    totals: Totals = _NOTHING,
+    rules: RuleSet | None = None,
+    day: str = "",
+) -> tuple[int, ...]:
+    """Return the upper bounds at which `evaluate` may say something new, ascending.
 
-    Between two of them it says the same, but for the figures in its sentences.
+    Between two of them it says the same, but for the figures in its sentences. What is
+    proven not to count under the rule set stays so, so a line of the law lies that much
+    higher.
 
     Raises:
         PolicyError: as `evaluate`.
     """
     _require_sane(terms)
-    threshold = governing(terms.base, terms.policy).limit
+    rules = rules or built_in(terms.policy)
+    threshold = governing(terms.base, rules, day).limit
     budget = budget_limit(terms.budget, threshold)
-    lines = {_least(100, threshold), int(threshold) + 1}
-    lines |= {_least(line, threshold) for line in terms.approach.warn_at_percent}
-    lines.add(_least(terms.approach.hold_at_percent, threshold))
+    apart = totals.upper - counted(terms.base, totals, rules, day)
+    percents = {100, *terms.approach.warn_at_percent, terms.approach.hold_at_percent}
+    legal = {_least(line, threshold) for line in percents} | {int(threshold) + 1}
+    lines = {line + apart for line in legal}
     if terms.budget is not None and budget is not None:
         lines.add(_least(100, budget))
         lines |= {_least(line, budget) for line in terms.budget.warn_at_percent}
-    return tuple(sorted(lines))
+    return tuple(sorted(lines | set(_further(terms, totals, rules, day))))
+
+
+def _further(terms: Terms, totals: Totals, rules: RuleSet, day: str) -> Iterator[int]:
+    """Yield the upper bounds at which a further line is neared or crossed."""
+    for line in evaluation.watched(rules, terms.base, day):
+        base = evaluation.added(rules, line, terms.base) or 0
+        apart = totals.upper - rules.counted(line.basis, totals) - base
+        yield int(line.limit) + 1 + apart
+        for percent in line.warn_at_percent:
+            yield _least(percent, line.limit) + apart
 
 
 def holds(verdicts: Iterable[Verdict]) -> Verdict | None:
@@ -237,7 +297,11 @@ def _raise_budget(case: Case) -> str:
 
 def _require_sane(terms: Terms) -> None:
     """Refuse figures that no manifest can carry but a hostile ledger file can."""
-    figures = {"spec.baseModel.pretrainingFlops": terms.base.pretraining_flops}
+    figures = {
+        "spec.baseModel.pretrainingFlops": terms.base.pretraining_flops,
+        "the low estimate of the base model": terms.base.estimate_low,
+        "the high estimate of the base model": terms.base.estimate_high,
+    }
     percents = {
         "spec.threshold.warnAtPercent": terms.approach.warn_at_percent,
         "spec.threshold.holdAtPercent": (terms.approach.hold_at_percent,),

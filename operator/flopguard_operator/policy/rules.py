@@ -1,44 +1,35 @@
-"""Keep the law as data: which threshold governs the modification of a base model.
+"""Find the threshold that governs the modification of a base model. Pure.
 
-A threshold is a row with a condition, a fraction of the base, a fixed figure, a basis,
-a citation and an effective date. A new policy is new rows; no code knows an article.
+The rules are data (`policy.rulesets`); no code here knows an article or a figure.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import MappingProxyType
+from typing import TypeVar
 
 from flopguard_operator.flops import display
-from flopguard_operator.policy.terms import DEFAULT_POLICY, BaseModel
+from flopguard_operator.naming import CATEGORIES
+from flopguard_operator.policy.builtin import EU_AI_ACT_30_PERCENT
+from flopguard_operator.policy.canonical import fill
+from flopguard_operator.policy.rulesets import (
+    Line,
+    PolicyError,
+    Rule,
+    RuleSet,
+    exact,
+)
+from flopguard_operator.policy.terms import DEFAULT_POLICY, BaseModel, Totals
 
+BUILT_IN: Mapping[str, RuleSet] = MappingProxyType(
+    {DEFAULT_POLICY: EU_AI_ACT_30_PERCENT}
+)
+"""What a ledger is judged by that notes no rule set of its own. Never changes."""
 
-class PolicyError(ValueError):
-    """A run cannot be judged by these terms; the message says what to change."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One row: whom it governs, and the threshold that it sets.
-
-    With both `fraction` and `limit`, the smaller of the two governs.
-    """
-
-    name: str
-    systemic: bool | None
-    """Whether the base must carry systemic risk; None where that does not matter."""
-    floor: int | None
-    """The least known base FLOPs that the row governs; None: known or not."""
-    fraction: Fraction | None
-    """Threshold as a part of the base's pre-training FLOPs."""
-    limit: int | None
-    """Threshold as a fixed figure, in FLOPs."""
-    basis: str
-    citation: str
-    effective: str
-    """The day from which the cited obligation applies, ISO 8601."""
-    explanation: str
-    """A sentence for people; {model}, {base} and {limit} are filled in."""
+T = TypeVar("T")
+Policy = RuleSet | str
+"""A rule set, or the name of a built-in one."""
 
 
 @dataclass(frozen=True)
@@ -50,149 +41,144 @@ class Governing:
     rule: str
     citation: str
     explanation: str
+    effective: str = ""
+    basis: str = ""
+    """Which of the rule set's counts is compared; "" for all operations."""
 
 
-_ONE_THIRD = "Commission Guidelines C(2025) 5045 para. 63 (C(2025) 7719 point 60)"
-_SUBSTITUTE = "Commission Guidelines C(2025) 5045 para. 64 (C(2025) 7719 point 61)"
-_PROVIDER = "Regulation (EU) 2024/1689 Art. 53 and recital 109"
-_SYSTEMIC = "Regulation (EU) 2024/1689 Art. 51(2), 52(1) and 55"
-_APPLIES_FROM = "2025-08-02"  # Art. 113(b): obligations of general-purpose AI models
-_EXECUTED = "everything executed: forward, backward, recompute, no_grad, optimizer"
-
-_GPAI_LINE = 10**23  # Guidelines para. 17
-_THIRTY_PERCENT = Fraction(3, 10)
-_DEFAULT_LIMIT = 33 * 10**21  # just under 1e23 ÷ 3
-_SYSTEMIC_LIMIT = 33 * 10**23  # just under 1e25 ÷ 3
-
-# The first row that fits governs, so the order of the rows is part of the policy.
-_EU_AI_ACT_30_PERCENT = (
-    Rule(
-        name="systemic-base",
-        systemic=True,
-        floor=1,
-        fraction=_THIRTY_PERCENT,
-        limit=_SYSTEMIC_LIMIT,
-        basis=_EXECUTED,
-        citation=f"{_SYSTEMIC}; {_ONE_THIRD}; {_SUBSTITUTE}",
-        effective=_APPLIES_FROM,
-        explanation="{model} carries systemic risk and took {base} FLOPs to pre-train:"
-        " the smaller of 3.3e24 FLOPs and 30 % of the base governs, {limit} FLOPs."
-        " The Commission's indicative criterion is one third of the base.",
-    ),
-    Rule(
-        name="systemic-base-unknown",
-        systemic=True,
-        floor=None,
-        fraction=None,
-        limit=_SYSTEMIC_LIMIT,
-        basis=_EXECUTED,
-        citation=f"{_SYSTEMIC}; {_SUBSTITUTE}",
-        effective=_APPLIES_FROM,
-        explanation="{model} carries systemic risk and its pre-training FLOPs are not"
-        " known: {limit} FLOPs govern, just under one third of 1e25.",
-    ),
-    Rule(
-        name="known-base",
-        systemic=None,
-        floor=_GPAI_LINE,
-        fraction=_THIRTY_PERCENT,
-        limit=None,
-        basis=_EXECUTED,
-        citation=f"{_PROVIDER}; {_ONE_THIRD}",
-        effective=_APPLIES_FROM,
-        explanation="{model} took {base} FLOPs to pre-train: 30 % of that governs,"
-        " {limit} FLOPs. The Commission's indicative criterion is one third of it,"
-        " so this policy warns and holds earlier.",
-    ),
-    Rule(
-        name="small-base",
-        systemic=None,
-        floor=1,
-        fraction=None,
-        limit=_DEFAULT_LIMIT,
-        basis=_EXECUTED,
-        citation=f"{_PROVIDER}; {_SUBSTITUTE}",
-        effective=_APPLIES_FROM,
-        explanation="{model} took {base} FLOPs to pre-train, less than the 1e23 of a"
-        " general-purpose AI model: the substitute figure {limit} FLOPs governs."
-        " One third of this base would be lower; whether base and modification"
-        " together pass 1e23 is a question of its own.",
-    ),
-    Rule(
-        name="unknown-base",
-        systemic=None,
-        floor=None,
-        fraction=None,
-        limit=_DEFAULT_LIMIT,
-        basis=_EXECUTED,
-        citation=f"{_PROVIDER}; {_SUBSTITUTE}",
-        effective=_APPLIES_FROM,
-        explanation="The pre-training FLOPs of {model} are not known: {limit} FLOPs"
-        " govern, just under one third of 1e23. A disclosed figure, given with its"
-        " source, may raise this.",
-    ),
-)
-
-POLICIES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
-    {DEFAULT_POLICY: _EU_AI_ACT_30_PERCENT}
-)
-
-
-def governing(base: BaseModel, policy: str = DEFAULT_POLICY) -> Governing:
-    """Return the threshold that `policy` sets for modifying `base`.
+def built_in(name: str) -> RuleSet:
+    """Return a rule set that needs no note in the ledger.
 
     Raises:
-        PolicyError: no such policy, or no row of it fits the base.
+        PolicyError: there is none of that name.
     """
-    rule = governing_rule(base, policy)
-    limit = _limit(rule, base)
-    known = base.pretraining_flops
-    return Governing(
-        limit=limit,
-        rule=rule.name,
-        citation=rule.citation,
-        explanation=rule.explanation.format(
-            model=base.name or "The base model",
-            base="unknown" if known is None else display(known),
-            limit=display(limit),
-        ),
-    )
+    return known(name, BUILT_IN)
 
 
-def governing_rule(base: BaseModel, policy: str = DEFAULT_POLICY) -> Rule:
-    """Return the row of `policy` that fits `base`.
+def known(name: str, rule_sets: Mapping[str, T]) -> T:
+    """Return what there is under the name of a rule set.
 
     Raises:
-        PolicyError: no such policy, or no row of it fits the base.
+        PolicyError: there is none; the message lists those that there are.
     """
-    rows = POLICIES.get(policy)
-    if rows is None:
-        known = ", ".join(sorted(POLICIES))
-        message = f'there is no policy "{policy[:80]}"; choose one of: {known}'
+    found = rule_sets.get(name)
+    if found is None:
+        names = ", ".join(sorted(rule_sets))
+        message = f'there is no policy "{name[:80]}"; choose one of: {names}'
         raise PolicyError(message)
-    for rule in rows:
-        if _fits(rule, base):
-            return rule
-    message = f'policy "{policy}" has no rule for this base model'
-    raise PolicyError(message)
+    return found
 
 
-def exact(value: int | Fraction) -> int | Fraction:
-    """Return whole fractions as int, so that equal limits also read the same."""
-    whole = Fraction(value)
-    return whole.numerator if whole.denominator == 1 else whole
+def governing(
+    base: BaseModel, policy: Policy = DEFAULT_POLICY, day: str = ""
+) -> Governing:
+    """Return the threshold that a policy sets for modifying `base`.
+
+    Args:
+        base: with what is known of it.
+        policy: a rule set, or the name of a built-in one.
+        day: ISO 8601; of the rules that fit, one that is in force then. "" for any.
+
+    Raises:
+        PolicyError: no such policy, or no row of it fits the base.
+    """
+    rules = built_in(policy) if isinstance(policy, str) else policy
+    if rules.combines:
+        return min(_of_members(rules, base, day), key=lambda found: found.limit)
+    rule = governing_rule(base, rules, day)
+    limit = _limit(rule, rules.figure(base), rules)
+    told = fill(rule.explanation, values(base, rules, limit))
+    if day and rule.effective > day:
+        told += f" It applies from {rule.effective} on."
+    return Governing(limit, rule.name, rule.citation, told, rule.effective, rule.basis)
 
 
-def _fits(rule: Rule, base: BaseModel) -> bool:
-    if rule.systemic is not None and rule.systemic != base.systemic_risk:
-        return False
-    if rule.floor is None:
-        return True
-    return base.pretraining_flops is not None and base.pretraining_flops >= rule.floor
+def _of_members(rules: RuleSet, base: BaseModel, day: str) -> Iterator[Governing]:
+    """Yield what each member says; ties are for the one that is named first."""
+    for member in rules.combines:
+        found = governing(base, member, day)
+        told = f"The smallest limit governs, that of {member.name}. {found.explanation}"
+        yield replace(found, rule=f"{member.name}: {found.rule}", explanation=told)
 
 
-def _limit(rule: Rule, base: BaseModel) -> int | Fraction:
-    limits: list[int | Fraction] = [] if rule.limit is None else [rule.limit]
-    if rule.fraction is not None and base.pretraining_flops is not None:
-        limits.append(exact(rule.fraction * base.pretraining_flops))
-    return min(limits)
+def governing_rule(
+    base: BaseModel, policy: Policy = DEFAULT_POLICY, day: str = ""
+) -> Rule:
+    """Return the row that governs `base`: the first that fits and is in force.
+
+    Where none is in force, the first that fits: law that is to come is kept early.
+
+    Raises:
+        PolicyError: no such policy, or no row of it fits the base.
+    """
+    rules = built_in(policy) if isinstance(policy, str) else policy
+    fitting = [rule for rule in rules.rules if rules.fits(rule.when, base)]
+    if not fitting:
+        message = f'policy "{rules.name}" has no rule for this base model'
+        raise PolicyError(message)
+    return next((rule for rule in fitting if in_force(rule, day)), fitting[0])
+
+
+def in_force(row: Rule | Line, day: str) -> bool:
+    """Say whether a row is in force on a day (ISO 8601; "" for any)."""
+    return not day or (row.effective <= day and not (row.until and row.until <= day))
+
+
+def in_force_on(rules: RuleSet, day: str) -> tuple[bool, ...]:
+    """Return which rows of a rule set are in force: what a day changes, if anything."""
+    members = (in_force_on(member, day) for member in rules.combines)
+    rows: tuple[Rule | Line, ...] = (*rules.rules, *rules.lines)
+    own = tuple(in_force(row, day) for row in rows)
+    return own + tuple(each for member in members for each in member)
+
+
+def values(base: BaseModel, rules: RuleSet, limit: int | Fraction) -> dict[str, str]:
+    """Return what is filled into a sentence of a rule set."""
+    figure = rules.figure(base)
+    return {
+        "model": base.name or "The base model",
+        "base": "unknown" if figure is None else display(figure),
+        "estimate": _estimate(base),
+        "limit": display(limit),
+    }
+
+
+def _estimate(base: BaseModel) -> str:
+    low, high = base.estimate_low, base.estimate_high
+    if low is None:
+        return "unknown"
+    if high is None or high <= low:
+        return display(low)
+    return f"{display(low)} to {display(high)}"
+
+
+def _limit(rule: Rule, figure: int | None, rules: RuleSet) -> int | Fraction:
+    limits = [] if rule.limit is None else [rule.limit]
+    if rule.fraction is not None and figure is not None:
+        limits.append(rule.fraction * figure)
+    if not limits:
+        message = f'rule "{rule.name}" of policy "{rules.name}" sets no threshold'
+        raise PolicyError(message)
+    return exact(min(limits))
+
+
+def counted(
+    base: BaseModel, totals: Totals, policy: Policy = DEFAULT_POLICY, day: str = ""
+) -> int:
+    """Return the FLOPs that a policy compares with its threshold, at most.
+
+    Raises:
+        PolicyError: as `governing`.
+    """
+    rules = built_in(policy) if isinstance(policy, str) else policy
+    if rules.combines:
+        return max(counted(base, totals, member, day) for member in rules.combines)
+    basis = governing_rule(base, rules, day).basis
+    return rules.counted(basis, totals)
+
+
+def counts_everything(base: BaseModel, rules: RuleSet, day: str = "") -> bool:
+    """Say whether each operation counts, so that `upper` is what is compared."""
+    if rules.combines:
+        return any(counts_everything(base, each, day) for each in rules.combines)
+    return rules.counts_all(governing_rule(base, rules, day).basis, CATEGORIES)

@@ -30,6 +30,8 @@ class Verdict:
     limit: int | Fraction
     """FLOPs, exact."""
     message: str
+    counted: int = 0
+    """FLOPs that were compared with `limit`: not all operations count everywhere."""
 
 
 def usage(upper: int, limit: int | Fraction) -> str:

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from flopguard_operator.flops import display, percent
-from flopguard_operator.policy.rules import Governing, Rule, governing, governing_rule
+from flopguard_operator.policy.rules import (
+    Governing,
+    built_in,
+    governing,
+    governing_rule,
+)
+from flopguard_operator.policy.rulesets import Rule
 from flopguard_operator.policy.terms import DEFAULT_POLICY, BaseModel
 
 
@@ -18,6 +24,11 @@ class Explanation:
     policy: str
     rule: Rule
     threshold: Governing
+
+    @property
+    def counts(self) -> str:
+        """The categories that count."""
+        return ", ".join(built_in(self.policy).counts[self.rule.basis])
 
     @property
     def met(self) -> bool:
@@ -54,7 +65,7 @@ def in_words(explanation: Explanation) -> str:
         f"Why: {explanation.threshold.explanation}",
         (
             f"Rule: {explanation.rule.name}, in force since"
-            f" {explanation.rule.effective}. Counts {explanation.rule.basis}."
+            f" {explanation.rule.effective}. Counts {explanation.counts}."
         ),
         f"Source: {explanation.threshold.citation}.",
         (
@@ -78,7 +89,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "policy": explanation.policy,
         "rule": explanation.rule.name,
         "effective": explanation.rule.effective,
-        "counts": explanation.rule.basis,
+        "counts": explanation.counts,
         "limit": str(explanation.threshold.limit),
         "criterion_met": explanation.met,
         "percent": percent(explanation.modification, explanation.threshold.limit),

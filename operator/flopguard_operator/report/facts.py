@@ -15,12 +15,16 @@ from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Entry,
     GapCharged,
+    PolicyNoted,
     RunRef,
     Settlement,
+    TermsSet,
 )
+from flopguard_operator.ledger.policies import Noted, judged
 from flopguard_operator.marks import Mark
-from flopguard_operator.policy.checks import budget_limit, evaluate
-from flopguard_operator.policy.rules import Governing, PolicyError, governing
+from flopguard_operator.policy.checks import budget_limit
+from flopguard_operator.policy.rules import Governing, governing
+from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.policy.terms import Terms, Totals
 from flopguard_operator.policy.verdict import Verdict
 from flopguard_operator.report.timeline import Moment, tell
@@ -120,19 +124,32 @@ def gather(
     cannot be judged says so in its `problem`.
     """
     by_run: dict[str, list[Entry]] = {uid: [] for uid in accounts}
+    noted = Noted()
     for entry in entries:
+        if isinstance(entry.event, PolicyNoted):
+            noted.take(entry.event)
         if entry.event.run.uid in by_run:
             by_run[entry.event.run.uid].append(entry)
-    runs = [run_facts(account, by_run[uid]) for uid, account in accounts.items()]
+    runs = [run_facts(account, by_run[uid], noted) for uid, account in accounts.items()]
     runs.sort(key=lambda facts: (facts.run.namespace, facts.run.name, facts.run.uid))
     return ReportFacts(tuple(runs), ledger)
 
 
-def run_facts(account: Account, entries: Sequence[Entry]) -> RunFacts:
-    """Return what `entries`, all of one run, say of it."""
+def run_facts(
+    account: Account, entries: Sequence[Entry], noted: Noted | None = None
+) -> RunFacts:
+    """Return what `entries`, all of one run, say of it.
+
+    Args:
+        account: the fold of the entries.
+        entries: in order.
+        noted: the rule sets of the ledger; None where it has none.
+    """
     terms = account.terms_set.terms if account.terms_set else None
     counted = totals(account)
-    threshold, budget, verdicts, problem = _judge(terms, counted)
+    threshold, budget, verdicts, problem = _judge(
+        account.terms_set, counted, noted or Noted()
+    )
     return RunFacts(
         account=account,
         totals=counted,
@@ -152,16 +169,16 @@ def run_facts(account: Account, entries: Sequence[Entry]) -> RunFacts:
 
 
 def _judge(
-    terms: Terms | None, counted: Totals
+    terms: TermsSet | None, counted: Totals, noted: Noted
 ) -> tuple[Governing | None, int | Fraction | None, tuple[Verdict, ...], str]:
     if terms is None:
         return None, None, (), "the ledger holds no terms for this run"
     try:
-        verdicts = evaluate(terms, counted)
-        threshold = governing(terms.base, terms.policy)
+        verdicts = judged(terms, counted, noted)
+        threshold = governing(terms.terms.base, noted.of(terms), terms.day)
     except PolicyError as error:
         return None, None, (), str(error)
-    return threshold, budget_limit(terms.budget, threshold.limit), verdicts, ""
+    return threshold, budget_limit(terms.terms.budget, threshold.limit), verdicts, ""
 
 
 def _attempts(account: Account, entries: Sequence[Entry]) -> tuple[AttemptFacts, ...]:
