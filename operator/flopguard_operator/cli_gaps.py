@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,14 +12,14 @@ from flopguard_operator.cli_catalogue import catalogue, machine_option, private_
 from flopguard_operator.cli_explain import figure
 from flopguard_operator.cli_files import LEDGER_HELP, epilog, ledger_lines, told
 from flopguard_operator.ledger.accounts import fold
+from flopguard_operator.ledger.entries import Entry, PolicyNoted
 from flopguard_operator.ledger.export import read
+from flopguard_operator.ledger.policies import Noted
 from flopguard_operator.models import shipped
 from flopguard_operator.models.catalogue import Catalogue
-from flopguard_operator.models.gaps import Gap, Ruling, find
+from flopguard_operator.models.gaps import Gap, Policies, find
 from flopguard_operator.models.requests import disclosure_request
 from flopguard_operator.models.told import gap_lines, gaps_document
-from flopguard_operator.policy.rules import counted, governing
-from flopguard_operator.policy.terms import BaseModel, Totals
 from flopguard_operator.report.escaping import as_line
 from flopguard_operator.rulebooks import shipped as shipped_rules
 
@@ -77,8 +78,10 @@ def gaps(
     """
     known = catalogue(files)
     with ledger_lines(file) as lines:
-        accounts = fold(read(lines).entries)
-    found = find(accounts.values(), known, rulings, disclosures)
+        entries = read(lines).entries
+    today = datetime.now(UTC).date().isoformat()
+    judges = policies(entries, today)
+    found = find(fold(entries).values(), known, judges, disclosures)
     if machine:
         click.echo(json.dumps(gaps_document(found), indent=2))
     else:
@@ -87,12 +90,14 @@ def gaps(
         _write(requests, found, known)
 
 
-def rulings(base: BaseModel, totals: Totals) -> Mapping[str, Ruling]:
-    """Return what each shipped policy says of a base model and a count."""
-    return {
-        name: Ruling(governing(base, rules).limit, counted(base, totals, rules))
-        for name, rules in shipped_rules().items()
-    }
+def policies(entries: Iterable[Entry], day: str) -> Policies:
+    """Return the policies that ship, and those that a ledger notes in their place."""
+    noted = Noted()
+    for entry in entries:
+        if isinstance(entry.event, PolicyNoted):
+            noted.take(entry.event)
+    own = {rules.name: rules for rules in noted.by_digest.values()}
+    return Policies(tuple({**shipped_rules(), **own}.values()), day)
 
 
 def _tell(found: Sequence[Gap]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from flopguard_operator import rulebooks
 from flopguard_operator.cli import main
-from flopguard_operator.cli_gaps import rulings
 from flopguard_operator.ledger.accounts import Account, apply
 from flopguard_operator.ledger.entries import RunRef, Settlement
 from flopguard_operator.ledger.keys import generate
@@ -17,15 +17,13 @@ from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.models import gaps, shipped
 from flopguard_operator.models.basis import look_up
 from flopguard_operator.models.requests import disclosure_request, fill
-from flopguard_operator.policy.terms import (
-    DEFAULT_POLICY,
-    BaseModel,
-    Terms,
-    Totals,
-)
+from flopguard_operator.policy.rules import governing
+from flopguard_operator.policy.terms import DEFAULT_POLICY, BaseModel, Terms
 from unit.story import TERMS, commits, terms_set
 
 CATALOGUE = shipped.catalogue()
+RULES = rulebooks.shipped()
+POLICIES = gaps.Policies(tuple(RULES.values()), "2026-11-22")
 LLAMA = look_up("meta-llama/Llama-3.1-8B", CATALOGUE)
 UNKNOWN = BaseModel("acme/x1")
 
@@ -47,7 +45,7 @@ def prospect(gap: gaps.Gap) -> gaps.Prospect:
 
 def found(*accounts: Account, disclosures: tuple[int, ...] = ()) -> list[gaps.Gap]:
     """Return the gaps of some runs."""
-    return gaps.find(accounts, CATALOGUE, rulings, disclosures)
+    return gaps.find(accounts, CATALOGUE, POLICIES, disclosures)
 
 
 def test_runs_of_a_program_are_one_gap_with_their_sum() -> None:
@@ -122,10 +120,10 @@ def test_estimates_are_tried_where_there_are_some_else_decades() -> None:
 def test_the_least_disclosure_that_helps_is_exact() -> None:
     """One FLOP less and the limit stays where it is or falls."""
     (gap,) = found(account("a", UNKNOWN, 1))
-    least = prospect(gap).helps_above
+    least = prospect(gap).helps_from
     assert least is not None
     judged = [
-        rulings(gaps.disclosed(UNKNOWN, figure), Totals())[DEFAULT_POLICY].limit
+        governing(gaps.disclosed(UNKNOWN, figure), RULES[DEFAULT_POLICY]).limit
         for figure in (least - 1, least)
     ]
 
@@ -133,11 +131,32 @@ def test_the_least_disclosure_that_helps_is_exact() -> None:
     assert judged[0] <= 33 * 10**21 < judged[1]
 
 
+BY_POLICY = {
+    # An estimate of 7.2e23 to 2.08e24, 1e21 forward and 2e21 recompute.
+    "eu-ai-act-30-percent": (3 * 10**21, 33 * 10**21, 11 * 10**22 + 1),
+    "commission-guidelines-2025": (10**21, 24 * 10**22, 72 * 10**22 + 1),
+    "strictest": (3 * 10**21, 33 * 10**21, 11 * 10**22 + 1),
+}
+
+
+@pytest.mark.parametrize("policy", BY_POLICY)
+def test_each_policy_counts_and_limits_by_its_own_rules(policy: str) -> None:
+    """An estimate counts in one of them, and so does recomputation in others."""
+    one = account("a", LLAMA, 10**21)
+    more = Settlement(
+        one.ref, "t", {"recompute": 2 * 10**21}, 2 * 10**21, 1, 1, "x", final=False
+    )
+    (gap,) = found(apply(one, more))
+    (told,) = [each for each in gap.prospects if each.policy == policy]
+
+    assert (told.now.counted, told.now.limit, told.helps_from) == BY_POLICY[policy]
+
+
 def test_no_disclosure_helps_a_systemic_base() -> None:
     """Its limit is at most 3.3e24 already."""
     (gap,) = found(account("a", replace(UNKNOWN, systemic_risk=True), 1))
 
-    assert prospect(gap).helps_above is None
+    assert prospect(gap).helps_from is None
 
 
 def test_the_request_is_ready_to_be_sent() -> None:
@@ -192,7 +211,7 @@ def test_gaps_are_told_in_words(ledger: Path) -> None:
     )
     assert f"{DEFAULT_POLICY} (governs)" in result.output
     assert "if 7.2e23 were disclosed: limit 2.16e23, 2.16e23 left" in result.output
-    assert "a disclosure of 1.1e23 or more raises the limit" in result.output
+    assert "a disclosure above 1.1e23 raises the limit" in result.output
 
 
 def test_gaps_are_told_as_json(ledger: Path) -> None:

@@ -13,11 +13,22 @@ from flopguard_operator.flops import LARGEST
 from flopguard_operator.ledger.accounts import Account, totals
 from flopguard_operator.models.basis import look_up
 from flopguard_operator.models.catalogue import Catalogue
+from flopguard_operator.policy.rules import counted, governing
+from flopguard_operator.policy.rulesets import PolicyError, RuleSet
 from flopguard_operator.policy.terms import BaseModel, Totals
 
 Limit = int | Fraction
 DECADES = (10**23, 10**24, 10**25)
 """The figures that are tried where nothing at all is known of a base model."""
+
+
+@dataclass(frozen=True)
+class Policies:
+    """Which rule sets are asked, and for which day."""
+
+    rule_sets: tuple[RuleSet, ...]
+    day: str = ""
+    """ISO 8601; "" for any."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +46,6 @@ class Ruling:
         return self.limit - self.counted
 
 
-Rulings = Callable[[BaseModel, Totals], Mapping[str, Ruling]]
-"""Judges a base model and a count by every policy, by the policy's name."""
-
-
 @dataclass(frozen=True)
 class Prospect:
     """What one policy says now, and what it would say after a disclosure."""
@@ -47,7 +54,7 @@ class Prospect:
     now: Ruling
     after: Mapping[int, Ruling]
     """By the figure that is disclosed, in FLOPs."""
-    helps_above: int | None
+    helps_from: int | None
     """The least disclosed figure that raises the limit; None if no figure does."""
 
 
@@ -73,7 +80,7 @@ class Gap:
 def find(
     accounts: Iterable[Account],
     catalogue: Catalogue,
-    rulings: Rulings,
+    policies: Policies,
     disclosures: Sequence[int] = (),
 ) -> list[Gap]:
     """Return the gaps of a ledger, by program, the most used first.
@@ -81,7 +88,7 @@ def find(
     Args:
         accounts: the fold of the ledger.
         catalogue: where the bases of old entries are looked up, as they are now.
-        rulings: how policies judge.
+        policies: which to ask, and for which day.
         disclosures: figures to try, in FLOPs; chosen for each base when empty.
     """
     groups: dict[tuple[str, str, str], list[Account]] = {}
@@ -95,7 +102,7 @@ def find(
     for members in groups.values():
         base = _base(members[-1], catalogue)
         if base.pretraining_flops is None:
-            found.append(_gap(members, base, rulings, disclosures))
+            found.append(_gap(members, base, policies, disclosures))
     return sorted(found, key=lambda gap: (-gap.totals.upper, gap.title))
 
 
@@ -106,7 +113,7 @@ def least(raises: Callable[[int], bool]) -> int | None:
     """
     if not raises(LARGEST):
         return None
-    low, high = 0, LARGEST  # it does not hold for low, and holds for high
+    low, high = 0, LARGEST  # it holds for high, and 0 is no figure
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if raises(middle) else (middle, high)
@@ -124,7 +131,7 @@ def _base(account: Account, catalogue: Catalogue) -> BaseModel:
 def _gap(
     members: Sequence[Account],
     base: BaseModel,
-    rulings: Rulings,
+    policies: Policies,
     disclosures: Sequence[int],
 ) -> Gap:
     newest = members[-1].terms_set
@@ -135,23 +142,43 @@ def _gap(
         base=base,
         policy=newest.terms.policy if newest else "",
         totals=total,
-        prospects=tuple(prospects(base, total, rulings, disclosures)),
+        prospects=tuple(prospects(base, total, policies, disclosures)),
     )
 
 
 def prospects(
-    base: BaseModel, total: Totals, rulings: Rulings, disclosures: Sequence[int] = ()
+    base: BaseModel, total: Totals, policies: Policies, disclosures: Sequence[int] = ()
 ) -> Iterator[Prospect]:
-    """Yield what each policy would say of a base after each disclosure."""
+    """Yield what each policy would say of a base after each disclosure.
+
+    A policy that has no rule for the base has nothing to say.
+    """
     figures = tuple(disclosures) or _figures(base)
-    after = {figure: rulings(disclosed(base, figure), total) for figure in figures}
-    for policy, now in rulings(base, total).items():
+    for rules in policies.rule_sets:
+        now = ruling(base, total, rules, policies.day)
+        if now is None:
+            continue
+        tried = {
+            figure: ruling(disclosed(base, figure), total, rules, policies.day)
+            for figure in figures
+        }
         yield Prospect(
-            policy=policy,
+            policy=rules.name,
             now=now,
-            after={figure: found[policy] for figure, found in after.items()},
-            helps_above=least(_raises(base, total, rulings, policy, now.limit)),
+            after={figure: after for figure, after in tried.items() if after},
+            helps_from=least(_raises(base, rules, policies.day, now.limit)),
         )
+
+
+def ruling(
+    base: BaseModel, total: Totals, rules: RuleSet, day: str = ""
+) -> Ruling | None:
+    """Return what a policy makes of a base and a count; None without a rule for it."""
+    try:
+        limit = governing(base, rules, day).limit
+        return Ruling(limit, counted(base, total, rules, day))
+    except PolicyError:
+        return None
 
 
 def disclosed(base: BaseModel, figure: int) -> BaseModel:
@@ -166,12 +193,11 @@ def disclosed(base: BaseModel, figure: int) -> BaseModel:
 
 
 def _raises(
-    base: BaseModel, total: Totals, rulings: Rulings, policy: str, limit: Limit
+    base: BaseModel, rules: RuleSet, day: str, limit: Limit
 ) -> Callable[[int], bool]:
     def raises(figure: int) -> bool:
-        if figure < 1:
-            return False
-        return rulings(disclosed(base, figure), total)[policy].limit > limit
+        after = ruling(disclosed(base, figure), Totals(), rules, day)
+        return after is not None and after.limit > limit
 
     return raises
 

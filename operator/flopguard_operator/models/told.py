@@ -144,13 +144,13 @@ def _gap(gap: Gap) -> dict[str, Any]:
 
 
 def _prospect(prospect: Prospect) -> dict[str, Any]:
-    helps = prospect.helps_above
+    helps = prospect.helps_from
     return {
         "policy": prospect.policy,
         "counted": str(prospect.now.counted),
         "limit": str(prospect.now.limit),
         "room": str(prospect.now.room),
-        "helps_above": None if helps is None else str(helps),
+        "helps_from": None if helps is None else str(helps),
         "disclosures": [
             {"flops": str(figure), "limit": str(ruling.limit), "room": str(ruling.room)}
             for figure, ruling in prospect.after.items()
@@ -191,9 +191,9 @@ def room(left: Limit) -> str:
 
 
 def _helps(prospect: Prospect) -> str:
-    if prospect.helps_above is None:
+    if prospect.helps_from is None:
         return "no disclosure would raise this limit"
-    return f"a disclosure of {display(prospect.helps_above)} or more raises the limit"
+    return f"a disclosure above {display(prospect.helps_from - 1)} raises the limit"
 
 
 def _value(figure: Figure | None) -> int:
