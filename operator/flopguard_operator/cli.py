@@ -13,6 +13,7 @@ from flopguard_operator.cli_explain import explain
 from flopguard_operator.cli_files import epilog, pack_or_lines
 from flopguard_operator.cli_ledger import EXPORT, ledger
 from flopguard_operator.cli_models import models
+from flopguard_operator.cli_policies import policies
 from flopguard_operator.cli_report import report
 from flopguard_operator.cli_show import print_checks
 from flopguard_operator.evidence.told import PACK_OUTCOMES
@@ -73,6 +74,7 @@ main.add_command(report)
 main.add_command(evidence)
 main.add_command(explain)
 main.add_command(ledger)
+main.add_command(policies)
 main.add_command(models)
 
 if __name__ == "__main__":

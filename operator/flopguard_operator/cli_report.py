@@ -31,6 +31,7 @@ from flopguard_operator.report.facts import (
 )
 from flopguard_operator.report.html import page
 from flopguard_operator.report.markdown import markdown
+from flopguard_operator.rulebooks import shipped
 
 _MOST_NAMES = 20  # of runs, in the message that none fits
 
@@ -74,7 +75,8 @@ def report(
     with told():
         entries = read(lines).entries
     accounts = chosen(fold(entries), run)
-    facts = gather(accounts, entries, ledger_facts(checked))
+    beside = tuple(shipped().values())
+    facts = gather(accounts, entries, ledger_facts(checked), beside)
     write_text(_formatted(facts, form), output)
     if checked.outcome != OK:
         click.echo(f"{OUTCOMES[checked.outcome]} See: flopguard verify", err=True)

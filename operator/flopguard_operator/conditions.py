@@ -58,6 +58,8 @@ WARNINGS = (
     reasons.BUDGET_EXCEEDED,
     reasons.THRESHOLD_APPROACHED,
     reasons.THRESHOLD_EXCEEDED,
+    reasons.LINE_NEARS,
+    reasons.LINE_CROSSED,
 )
 
 

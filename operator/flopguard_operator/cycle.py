@@ -32,6 +32,7 @@ from flopguard_operator.marks import Mark, merge
 from flopguard_operator.models.shelf import Shelf
 from flopguard_operator.observed import Pod
 from flopguard_operator.publishing import Publisher, Situation
+from flopguard_operator.ruleshelf import RuleShelf
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView
 
@@ -62,6 +63,7 @@ class Cycle:
     auditor: Auditor = field(init=False)
     documents: Documents = field(init=False)
     shelf: Shelf = field(init=False)
+    rules: RuleShelf = field(init=False)
     leads: Callable[[], bool] = lambda: True  # without it nothing is acted on
     ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
@@ -72,6 +74,7 @@ class Cycle:
         self.auditor = Auditor(self.settings, self.cluster)
         self.documents = Documents(self.cluster)
         self.shelf = Shelf(self.settings.models)
+        self.rules = RuleShelf(self.settings.policies)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Repeat until `stop` is set; a failing cycle is logged, never fatal."""
@@ -95,7 +98,12 @@ class Cycle:
             await self._pause(stop, self.settings.cycle_seconds)
 
     async def _look_up(self) -> None:
-        """Take the newest catalogue of base models; say what is wrong with it, once."""
+        """Take the newest base models and rule sets; say what is wrong, once."""
+        wrong = self.rules.problems
+        self.cache.laws = await asyncio.to_thread(self.rules.laws)
+        if self.rules.problems != wrong:
+            for problem in self.rules.problems:
+                _log.warning("the rule sets", why=problem)
         before = self.cache.catalogue
         self.cache.catalogue = await asyncio.to_thread(self.shelf.catalogue)
         if self.cache.catalogue.problems != before.problems:

@@ -43,6 +43,7 @@ _UNJUDGED = Condition(
 )
 
 STALE_MILLISECONDS = 60_000
+MOST_OTHERS = 16  # policies beside the governing one that a status shows
 
 _log = structlog.get_logger()
 
@@ -108,6 +109,9 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
         charge_cpu=spec.metering is not None and spec.metering.charge_cpu_pods,
         law=law,
         today=today,
+        others=tuple(
+            one.rules for name, one in cache.laws.items() if name != terms.policy
+        )[:MOST_OTHERS],
     )
 
 

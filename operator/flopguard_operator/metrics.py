@@ -4,7 +4,7 @@ Gauges, since the ledger's totals are what is shown; Prometheus' counters are th
 sidecars' part. Labels are bounded: one set per FineTuneRun.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
 from flopguard_operator.ledger.note import Head
+from flopguard_operator.policy.evaluation import PolicyVerdict
 
 ROOT_BYTES = 6  # what float64 carries exactly
 LABELS = ("namespace", "run", "program", "policy")
@@ -29,6 +30,7 @@ class RunSample:
     held: bool
     per_step: int | None = None  # over all workers; None: no step is known
     coverage: tuple[int, int] = (0, 0)  # proven and allocated device-milliseconds
+    policies: tuple[PolicyVerdict, ...] = ()  # of all rule sets
 
 
 class Collector:
@@ -70,6 +72,7 @@ class Collector:
             [s for s in runs if s.coverage[1]],
             lambda s: s.coverage[0] / s.coverage[1],
         )
+        yield from _policies(runs)
         yield _single("cycle_seconds", "Duration of the last cycle", self.cycle_seconds)
         yield _single("ledger_size", "Entries in the ledger", self.ledger_size)
         yield _single("leader", "1 while this operator acts; 0: standby", self.leads)
@@ -84,6 +87,26 @@ def _family(
     for sample in samples:
         family.add_metric(sample.labels, float(value(sample)))
     return family
+
+
+def _policies(samples: Iterable[RunSample]) -> Iterator[GaugeMetricFamily]:
+    """Yield what each rule set says of each run; label `policy` names the rule set."""
+    families: tuple[tuple[str, str, Callable[[PolicyVerdict], Any]], ...] = (
+        ("limit_flops", "Legal threshold by this policy, FLOPs", lambda v: v.limit),
+        ("counted_flops", "FLOPs that count by this policy", lambda v: v.counted),
+        ("exceeded", "1 where this policy's criterion is met", lambda v: v.exceeded),
+    )
+    kept = list(samples)
+    for name, text, value in families:
+        full = f"flopguard_run_policy_{name}"
+        family = GaugeMetricFamily(full, text, labels=(*LABELS, "governs"))
+        for sample in kept:
+            *run, governs = sample.labels
+            for verdict in sample.policies:
+                mine = "true" if verdict.policy == governs else "false"
+                labels = (*run, verdict.policy, mine)
+                family.add_metric(labels, float(value(verdict)))
+        yield family
 
 
 def _head(head: Head) -> Iterator[GaugeMetricFamily]:

@@ -12,7 +12,14 @@ from typing import Any
 
 import structlog
 
-from flopguard_operator import acting, conditions, opinions, programs, status
+from flopguard_operator import (
+    acting,
+    conditions,
+    opinions,
+    programs,
+    standing,
+    status,
+)
 from flopguard_operator import conditions as c
 from flopguard_operator.api.fields import SpecError, read
 from flopguard_operator.api.program import ProgramSpec
@@ -249,6 +256,10 @@ def _sample(
         held=account.hold is not None,
         per_step=status.per_step(account, around.marks, around.processes),
         coverage=coverage.parts(around.spans),
+        policies=(
+            standing.governing(view, account, plan.totals),
+            *standing.others(view, plan.totals),
+        ),
     )
 
 

@@ -11,6 +11,7 @@ class Settings:
 
     ledger: Path = Path("/var/lib/flopguard/ledger.db")
     models: Path | None = None
+    policies: Path | None = None
     prometheus_url: str = ""
     cycle_seconds: float = 15.0
     settle_seconds: float = 300.0
@@ -35,6 +36,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--models",
         type=Path,
         help="folder with private entries of base models, *.yaml; read in each cycle",
+    )
+    add(
+        "--policies",
+        type=Path,
+        help="folder with rule sets of one's own, *.yaml; read in each cycle",
     )
     add(
         "--prometheus-url",

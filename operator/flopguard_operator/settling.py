@@ -66,6 +66,7 @@ class RunView:
     law: Law | None = None  # the policy's rule set; None: the built-in one, unnoted
     noted: Noted = field(default_factory=Noted)  # the ledger's rule sets
     today: str = ""  # ISO 8601
+    others: tuple[RuleSet, ...] = ()  # that do not govern: shown only
 
     @property
     def job(self) -> Job | None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from flopguard_operator import opinions
+from flopguard_operator import opinions, standing
 from flopguard_operator.api.fields import MAX_SENTENCE
 from flopguard_operator.api.runstatus import MAX_ATTEMPTS
 from flopguard_operator.conditions import WARNINGS, Surroundings, hold_message
@@ -49,14 +49,7 @@ def build(
         "estimates": list(opinions.rows(around.processes, around.watched)),
         "flopsPerSecond": str(around.flops_per_second),
         "percentOfBudget": None if budget is None else percent(upper, budget),
-        "percentOfThreshold": percent(upper, view.governing.limit),
-        "threshold": {
-            "policy": view.terms.policy,
-            "limit": str(view.governing.limit),
-            "rule": view.governing.rule,
-            "citation": view.governing.citation,
-            "explanation": view.governing.explanation,
-        },
+        **standing.of_run(view, account, plan.totals),
         "forecast": {"crossesAt": crosses_at} if crosses_at else None,
         "attempts": list(_attempts(account, around.marks, plan)),
         "coverage": covered(around.spans),

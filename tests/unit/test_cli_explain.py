@@ -49,10 +49,10 @@ def test_explained_threshold_is_exact(
 ) -> None:
     """The rule, the limit to the FLOP, and whether the criterion is met."""
     result = explain(*arguments, "--json")
-    found = json.loads(result.output)
+    found = json.loads(result.output)["policies"][0]
 
     assert result.exit_code == 0
-    assert (found["rule"], found["limit"], found["criterion_met"]) == expected
+    assert (found["rule"], found["limit"], found["exceeded"]) == expected
 
 
 def test_explanation_reads_as_sentences() -> None:
@@ -61,10 +61,12 @@ def test_explanation_reads_as_sentences() -> None:
 
     assert lines[0] == (
         "1e22 FLOPs are 4.62 % of the threshold of 2.16e23 FLOPs: the indicative"
-        " criterion of policy eu-ai-act-30-percent is not met. 2.06e23 FLOPs are left."
+        " criterion of policy eu-ai-act-30-percent, which governs, is not met. 2.06e23"
+        " FLOPs are left."
     )
-    assert lines[1].startswith("Why: B took 7.2e23 FLOPs to pre-train: 30 %")
-    assert "C(2025) 5045 para. 63" in lines[3]
+    assert lines[1].startswith("1e22 FLOPs are 4.16 % of the threshold of 2.4e23 FLOPs")
+    assert lines[3].startswith("Why: B took 7.2e23 FLOPs to pre-train: 30 %")
+    assert "C(2025) 5045 para. 63" in lines[5]
 
 
 BAD = {

@@ -168,7 +168,8 @@ Line = Annotated[str, Field(max_length=253, pattern=_ONE_LINE)]
 """Free text on one line."""
 
 Word = Annotated[str, Field(max_length=63)]
-Text = Annotated[str, Field(max_length=253)]
+MAX_TEXT = 253
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
 MAX_SENTENCE = 1024
 Sentence = Annotated[str, Field(max_length=MAX_SENTENCE)]
 Reason = Annotated[str, Field(max_length=63, pattern=r"^[A-Z][A-Za-z0-9]*$")]

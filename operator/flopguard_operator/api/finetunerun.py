@@ -18,8 +18,11 @@ from flopguard_operator.api.fields import (
     Percents,
     rule,
 )
+from flopguard_operator.policy.canonical import NAME
 
-PolicyName = Literal["eu-ai-act-30-percent"]
+PolicyName = Annotated[str, Field(max_length=63, pattern=NAME)]
+"""The name of a rule set: a shipped one, or one of the chart's policies.configMap."""
+
 _ONE_LIMIT = "give exactly one of maxFlops and percentOfThreshold"
 _NEEDS_SOURCE = (
     "pretrainingFlops needs source: say where the figure comes from "
@@ -181,8 +184,9 @@ class RunSpec(ApiModel):
     base_model: BaseModelSpec | None = None
     """The model that is fine-tuned; the program's when left out."""
     policy: PolicyName | None = None
-    """The rule set that gives the legal threshold; the program's when left out, else
-    eu-ai-act-30-percent."""
+    """The rule set that gives the legal threshold: eu-ai-act-30-percent,
+    commission-guidelines-2025, strictest, or one of your own (docs/policies.md). The
+    program's when left out, else eu-ai-act-30-percent."""
     budget: BudgetSpec | None = None
     """A limit of one's own; the program's when left out."""
     threshold: ThresholdSpec | None = None

@@ -46,7 +46,8 @@ class ProgramSpec(ApiModel):
     base_model: BaseModelSpec | None = None
     """The model that the program's runs start from."""
     policy: PolicyName | None = None
-    """The rule set that gives the legal threshold."""
+    """The rule set that gives the legal threshold: eu-ai-act-30-percent,
+    commission-guidelines-2025, strictest, or one of your own (docs/policies.md)."""
     budget: BudgetSpec | None = None
     """FLOPs for all runs together. The sum over runs is not acted on yet: until it is,
     each run that sets no budget of its own is held at this figure by itself."""

@@ -19,10 +19,9 @@ from flopguard_operator.api.rulesetfile import LawFile, Part, RuleSetFile, When
 from flopguard_operator.policy import rulesets as core
 from flopguard_operator.policy.checking import problems
 from flopguard_operator.policy.rulesets import RuleSet
-from flopguard_operator.rulebooks import FOLDER, shipped
+from flopguard_operator.rulebooks import FOLDER
 
 MAX_YAML = 128 * 1024  # characters of one rule set
-MAX_CUSTOM = 32  # rule sets in a ConfigMap
 P = TypeVar("P", bound=Part)
 T = TypeVar("T")
 
@@ -44,25 +43,6 @@ def _yaml_files(folder: Traversable) -> Iterator[Traversable]:
     for item in sorted(folder.iterdir(), key=lambda item: item.name):
         if item.name.endswith(".yaml"):
             yield item
-
-
-def with_custom(texts: Mapping[str, str]) -> tuple[dict[str, RuleSet], list[str]]:
-    """Return all rule sets that there are, and what is wrong with custom ones.
-
-    A custom one that is wrong, or has the name of a shipped one, is left out.
-
-    Args:
-        texts: YAML by key, as in the data of a ConfigMap.
-    """
-    found, wrong = dict(shipped()), list[str]()
-    for key, text in sorted(texts.items())[:MAX_CUSTOM]:
-        try:
-            found.update(load([text], found))
-        except SpecError as error:
-            wrong.append(f"{key[:253]}: {error}")
-    if len(texts) > MAX_CUSTOM:
-        wrong.append(f"only the first {MAX_CUSTOM} rule sets are read")
-    return found, wrong
 
 
 def load(texts: Iterable[str], known: Mapping[str, RuleSet]) -> dict[str, RuleSet]:

@@ -44,6 +44,25 @@ class FlopsStatus(ApiModel):
     processes that train of what each spent per step of its own."""
 
 
+class LineStatus(ApiModel):
+    """How the run stands to a further line of its policy."""
+
+    name: Word
+    """Name of the line."""
+    subject: Word = ""
+    """What is compared: modification or base+modification."""
+    limit: Text
+    """The line in FLOPs, exact."""
+    total: FlopsCount | None = None
+    """FLOPs that are compared; absent where the base is not known."""
+    percent: Ratio | None = None
+    """Percentage of the line; absent where the base is not known."""
+    state: Word = ""
+    """crossed, below or unknown."""
+    message: Sentence = ""
+    """What it means, with the source."""
+
+
 class ThresholdStatus(ApiModel):
     """The legal threshold that governs the run, and why it does."""
 
@@ -57,17 +76,39 @@ class ThresholdStatus(ApiModel):
     """Article and paragraph."""
     explanation: Sentence = ""
     """Why this rule applies, in words."""
+    counted: FlopsCount | None = None
+    """FLOPs that count under this policy, at most; not all operations count in each."""
+    exceeded: bool | None = None
+    """Whether the indicative criterion is met."""
+    lines: Annotated[
+        tuple[LineStatus, ...], Field(max_length=8, json_schema_extra=_ATOMIC)
+    ] = ()
+    """Further lines to watch: 1e23 and 1e25 for base and modification, 3.3e24."""
+    notes: Annotated[
+        tuple[Sentence, ...], Field(max_length=16, json_schema_extra=_ATOMIC)
+    ] = ()
+    """Where law or rule sets disagree, or are silent, with the source."""
 
 
 class OtherPolicyStatus(ApiModel):
-    """The verdict of a policy that does not govern the run. Not acted on yet."""
+    """The verdict of a policy that does not govern the run: shown, not acted on."""
 
     policy: Word
     """Name of the rule set."""
     limit: Text
-    """Its threshold in FLOPs."""
+    """Its threshold in FLOPs, exact: digits, or a fraction "p/q"."""
     percent: Ratio
     """Percentage of it that is used."""
+    counted: FlopsCount | None = None
+    """FLOPs that count under it, at most."""
+    exceeded: bool | None = None
+    """Whether its criterion is met."""
+    rule: Text = ""
+    """Which of its rules gave the limit."""
+    citation: Text = ""
+    """Article and paragraph."""
+    explanation: Sentence = ""
+    """Why this rule applies, in words."""
 
 
 class ForecastStatus(ApiModel):
@@ -189,7 +230,7 @@ class RunStatus(ApiModel):
     other_policies: Annotated[
         tuple[OtherPolicyStatus, ...], Field(max_length=16, json_schema_extra=_ATOMIC)
     ] = ()
-    """The verdicts of all other policies. Not acted on yet."""
+    """The verdicts of all other policies: shown, not acted on."""
     forecast: ForecastStatus | None = None
     """Where the run is heading."""
     attempts: Annotated[

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from flopguard_operator.flops import percent
-from flopguard_operator.policy.canonical import fill
-from flopguard_operator.policy.rules import counted, governing, in_force, values
+from flopguard_operator.policy.rules import counted, governing, in_force, told_of
 from flopguard_operator.policy.rulesets import (
     SUM,
     Date,
@@ -161,7 +160,7 @@ def _line(rule_set: RuleSet, line: Line, base: BaseModel, count: int) -> LineVer
     least = count if total is None else total  # the base took something, too
     state = CROSSED if least > limit else UNSAID if total is None else BELOW
     near = [each for each in line.warn_at_percent if 100 * least >= each * limit]
-    told = fill(line.explanation, values(base, rule_set, limit))
+    told = told_of(line.explanation, base, rule_set, limit)
     return LineVerdict(
         name=line.name,
         subject=line.subject,

@@ -28,6 +28,7 @@ BUILT_IN: Mapping[str, RuleSet] = MappingProxyType(
 """What a ledger is judged by that notes no rule set of its own. Never changes."""
 
 T = TypeVar("T")
+_NAMELESS = "the base model"
 Policy = RuleSet | str
 """A rule set, or the name of a built-in one."""
 
@@ -87,7 +88,7 @@ def governing(
         return min(_of_members(rules, base, day), key=lambda found: found.limit)
     rule = governing_rule(base, rules, day)
     limit = _limit(rule, rules.figure(base), rules)
-    told = fill(rule.explanation, values(base, rules, limit))
+    told = told_of(rule.explanation, base, rules, limit)
     if day and rule.effective > day:
         told += f" It applies from {rule.effective} on."
     return Governing(limit, rule.name, rule.citation, told, rule.effective, rule.basis)
@@ -132,11 +133,20 @@ def in_force_on(rules: RuleSet, day: str) -> tuple[bool, ...]:
     return own + tuple(each for member in members for each in member)
 
 
+def told_of(
+    template: str, base: BaseModel, rules: RuleSet, limit: int | Fraction
+) -> str:
+    """Return a sentence of a rule set, filled in for a base model."""
+    told = fill(template, values(base, rules, limit))
+    nameless = not base.name and told.startswith(_NAMELESS)
+    return told[:1].upper() + told[1:] if nameless else told
+
+
 def values(base: BaseModel, rules: RuleSet, limit: int | Fraction) -> dict[str, str]:
     """Return what is filled into a sentence of a rule set."""
     figure = rules.figure(base)
     return {
-        "model": base.name or "The base model",
+        "model": base.name or _NAMELESS,
         "base": "unknown" if figure is None else display(figure),
         "estimate": _estimate(base),
         "limit": display(limit),

@@ -8,6 +8,7 @@ from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.report.document import criterion, headline
 from flopguard_operator.report.facts import AttemptFacts, ReportFacts, RunFacts
 from flopguard_operator.report.unknowns import unknowns
+from flopguard_operator.report.verdicts import duties_json, notes_json, policies_json
 
 SCHEMA = 1
 
@@ -53,6 +54,9 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "by_category": {name: str(done.get(name, 0)) for name in CATEGORIES},
         "budget": _exact(run.budget),
         "threshold": _threshold(run),
+        "policies": policies_json(run.policies),
+        "open_questions": notes_json(run.policies[0]) if run.policies else [],
+        "duties": duties_json(run.policies[0]) if run.policies else [],
         "verdicts": [
             {
                 "action": verdict.action,

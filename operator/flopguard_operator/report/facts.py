@@ -23,8 +23,9 @@ from flopguard_operator.ledger.entries import (
 from flopguard_operator.ledger.policies import Noted, judged
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy.checks import budget_limit
+from flopguard_operator.policy.evaluation import PolicyVerdict, side_by_side
 from flopguard_operator.policy.rules import Governing, governing
-from flopguard_operator.policy.rulesets import PolicyError
+from flopguard_operator.policy.rulesets import PolicyError, RuleSet
 from flopguard_operator.policy.terms import Terms, Totals
 from flopguard_operator.policy.verdict import Verdict
 from flopguard_operator.report.timeline import Moment, tell
@@ -100,6 +101,8 @@ class RunFacts:
     """Time of the run's last entry: the report knows nothing later."""
     coverage: tuple[int, int] = (0, 0)
     """Device-milliseconds of its streams: proven, and allocated."""
+    policies: tuple[PolicyVerdict, ...] = ()
+    """The verdict of each rule set; that which governs is the first."""
 
     @property
     def run(self) -> RunRef:
@@ -116,12 +119,20 @@ class ReportFacts:
 
 
 def gather(
-    accounts: Mapping[str, Account], entries: Iterable[Entry], ledger: LedgerFacts
+    accounts: Mapping[str, Account],
+    entries: Iterable[Entry],
+    ledger: LedgerFacts,
+    beside: Sequence[RuleSet] = (),
 ) -> ReportFacts:
     """Return the facts of every run in `accounts`, by namespace and name.
 
-    `entries` may tell of other runs too; those are left out. Never raises: a run that
-    cannot be judged says so in its `problem`.
+    Never raises: a run that cannot be judged says so in its `problem`.
+
+    Args:
+        accounts: of the runs.
+        entries: may tell of other runs too; those are left out.
+        ledger: that they are from.
+        beside: rule sets whose verdicts stand beside that of the one that governs.
     """
     by_run: dict[str, list[Entry]] = {uid: [] for uid in accounts}
     noted = Noted()
@@ -130,13 +141,19 @@ def gather(
             noted.take(entry.event)
         if entry.event.run.uid in by_run:
             by_run[entry.event.run.uid].append(entry)
-    runs = [run_facts(account, by_run[uid], noted) for uid, account in accounts.items()]
+    runs = [
+        run_facts(account, by_run[uid], noted, beside)
+        for uid, account in accounts.items()
+    ]
     runs.sort(key=lambda facts: (facts.run.namespace, facts.run.name, facts.run.uid))
     return ReportFacts(tuple(runs), ledger)
 
 
 def run_facts(
-    account: Account, entries: Sequence[Entry], noted: Noted | None = None
+    account: Account,
+    entries: Sequence[Entry],
+    noted: Noted | None = None,
+    beside: Sequence[RuleSet] = (),
 ) -> RunFacts:
     """Return what `entries`, all of one run, say of it.
 
@@ -144,6 +161,7 @@ def run_facts(
         account: the fold of the entries.
         entries: in order.
         noted: the rule sets of the ledger; None where it has none.
+        beside: rule sets whose verdicts stand beside that of the one that governs.
     """
     terms = account.terms_set.terms if account.terms_set else None
     counted = totals(account)
@@ -165,7 +183,22 @@ def run_facts(
         points=_points(account.ref, entries),
         last_at=entries[-1].at if entries else "",
         coverage=coverage.parts(coverage.of_entries(entries)),
+        policies=_policies(account.terms_set, counted, noted or Noted(), beside),
     )
+
+
+def _policies(
+    terms: TermsSet | None, counted: Totals, noted: Noted, beside: Sequence[RuleSet]
+) -> tuple[PolicyVerdict, ...]:
+    """Return all verdicts on a run; none where it cannot be judged."""
+    if terms is None:
+        return ()
+    try:
+        rules = noted.of(terms)
+        others = [each for each in beside if each.name != rules.name]
+        return side_by_side((rules, *others), terms.terms.base, counted, terms.day)
+    except PolicyError:
+        return ()
 
 
 def _judge(

@@ -1,0 +1,74 @@
+"""Say how a run stands to its policy, and to every other one beside it. Pure."""
+
+from typing import Any
+
+from flopguard_operator.api.fields import MAX_SENTENCE, MAX_TEXT
+from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.policy.evaluation import (
+    LineVerdict,
+    PolicyVerdict,
+    judge,
+    side_by_side,
+)
+from flopguard_operator.policy.rules import built_in
+from flopguard_operator.policy.terms import Totals
+from flopguard_operator.settling import RunView
+
+MOST_LINES, MOST_NOTES = 8, 16  # of the CRD
+
+
+def of_run(view: RunView, account: Account, totals: Totals) -> dict[str, Any]:
+    """Return the fields of a run's status that tell the law, in their wire form."""
+    verdict = governing(view, account, totals)
+    return {
+        "percentOfThreshold": verdict.percent,
+        "threshold": {
+            **_verdict(verdict),
+            "lines": [_line(line) for line in verdict.lines[:MOST_LINES]],
+            "notes": [
+                f"{note.text} ({note.source})"[:MAX_SENTENCE]
+                for note in verdict.notes[:MOST_NOTES]
+            ],
+        },
+        "otherPolicies": [
+            {**_verdict(other), "percent": other.percent}
+            for other in others(view, totals)
+        ],
+    }
+
+
+def governing(view: RunView, account: Account, totals: Totals) -> PolicyVerdict:
+    """Return the verdict of the policy that governs a run."""
+    rules = view.rules or built_in(view.terms.policy)
+    return judge(rules, view.terms.base, totals, view.day(account))
+
+
+def others(view: RunView, totals: Totals) -> tuple[PolicyVerdict, ...]:
+    """Return the verdicts of the policies that do not govern a run."""
+    return side_by_side(view.others, view.terms.base, totals, view.today)
+
+
+def _verdict(verdict: PolicyVerdict) -> dict[str, Any]:
+    return {
+        "policy": verdict.policy,
+        "limit": str(verdict.limit),
+        "rule": verdict.rule,
+        "citation": verdict.citation[:MAX_TEXT],
+        "explanation": verdict.explanation[:MAX_SENTENCE],
+        "counted": str(verdict.counted),
+        "exceeded": verdict.exceeded,
+    }
+
+
+def _line(line: LineVerdict) -> dict[str, Any]:
+    told = f"{line.explanation} {line.silent}".strip()
+    shown = {
+        "name": line.name,
+        "subject": line.subject,
+        "limit": str(line.limit),
+        "total": None if line.total is None else str(line.total),
+        "percent": line.percent,
+        "state": line.state,
+        "message": f"{told} ({line.citation})"[:MAX_SENTENCE],
+    }
+    return {name: value for name, value in shown.items() if value is not None}
