@@ -131,11 +131,8 @@ RUNS = (
         reader=False,
     ),
     run("a policy that is shipped", "policy: eu-ai-act-30-percent"),
-    run(
-        "a policy that is not",
-        "policy: strictest",
-        'supported values: "eu-ai-act-30-percent"',
-    ),
+    run("a policy of one's own", "policy: house-rules"),
+    run("a policy's name with a space", 'policy: "house rules"', "should match"),
     run("a program", "program: support-bot"),
     run("a program's name with a space", 'program: "support bot"', "should match"),
     run("a hold that a deletion lifts", "onDelete: Release"),
