@@ -91,12 +91,12 @@ def _move(crew: Crew, name: str, by: str) -> None:
     _put(crew.truth / f"{name}{_MOVED}", f"{by}\n", 0o644)
 
 
-def move_forward(_stage: Stage, crew: Crew, name: str) -> None:
+def move_clock_forward(_stage: Stage, crew: Crew, name: str) -> None:
     """Move the clocks of the pod a year on."""
     _move(crew, name, "+1y")
 
 
-def move_back(_stage: Stage, crew: Crew, name: str) -> None:
+def move_clock_back(_stage: Stage, crew: Crew, name: str) -> None:
     """Move the clocks of the pod a year back."""
     _move(crew, name, "-1y")
 
@@ -126,7 +126,7 @@ _FAKED = by_hand(
 # A volume that is full, or read-only
 
 
-def fill(_stage: Stage, crew: Crew, name: str) -> None:
+def fill_volume(_stage: Stage, crew: Crew, name: str) -> None:
     """Fill the volume of the pages to the last byte; kill the trainer.
 
     The next process finds no room for its page.
@@ -145,7 +145,7 @@ def fill(_stage: Stage, crew: Crew, name: str) -> None:
     nodeside.kill(trainer(pod))
 
 
-def fill_over_limit(_stage: Stage, crew: Crew, name: str) -> None:
+def fill_volume_over_limit(_stage: Stage, crew: Crew, name: str) -> None:
     """Write more into the volume of the pages than its limit: the kubelet evicts."""
     path = nodeside.root_of(trainer(crew.pods()[name])) / _PAGES / "filler"
     file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
@@ -155,9 +155,15 @@ def fill_over_limit(_stage: Stage, crew: Crew, name: str) -> None:
         os.close(file)
 
 
-def find_unmetered(_stage: Stage, crew: Crew, name: str) -> None:
-    """Assert that the pod trains and nothing counts: its mount is read-only."""
-    assert not measured(crew.statuses()[name]), f"{name} has a page"
+def mount_read_only(_stage: Stage, crew: Crew, name: str) -> None:
+    """Assert that a pod with a read-only mount trains, and is said to be unmetered.
+
+    The mount was so from the start: nothing is left to be done to it.
+    """
+    status = crew.statuses()[name]
+    said = {c["type"]: c["reason"] for c in status["conditions"]}
+    assert said["MeteringIncomplete"] == "NotMetered", f"{name}: {said}"
+    assert not measured(status), f"{name} has a page"
     assert crew.finished(name), f"{name} does not train"
 
 
@@ -224,19 +230,19 @@ _FRUGAL = (("resources", {"limits": {"memory": "64Mi"}}),)
 FAULTS: tuple[Fault, ...] = (
     Fault(
         "a pod's clock a year on",
-        move_forward,
+        move_clock_forward,
         changes=(*_FAKED, ("lay", lay_library)),
         until=_moved_by(_YEAR),
     ),
     Fault(
         "a pod's clock a year back",
-        move_back,
+        move_clock_back,
         changes=(*_FAKED, ("lay", lay_library)),
         until=_moved_by(-_YEAR),
     ),
-    Fault("emptyDir full", fill, changes=_SMALL, until=_all_charged),
-    Fault("emptyDir over its limit", fill_over_limit, until=_started_anew),
-    Fault("emptyDir read-only", find_unmetered, changes=_READ_ONLY),
+    Fault("emptyDir full", fill_volume, changes=_SMALL, until=_all_charged),
+    Fault("emptyDir over its limit", fill_volume_over_limit, until=_started_anew),
+    Fault("emptyDir read-only", mount_read_only, changes=_READ_ONLY),
     Fault(
         "OOM kill of the trainer",
         starve_trainer,
