@@ -1,7 +1,7 @@
 """The command line `flopguard`: what a person asks of a ledger, without a cluster.
 
-It reads files and prints. It never imports kopf, kubernetes or torch, so it starts at
-once and installs on an auditor's laptop.
+It reads files and prints; `run` meters a command here. It never imports kopf,
+kubernetes or torch, so it starts at once and installs on an auditor's laptop.
 """
 
 import sys
@@ -15,7 +15,9 @@ from flopguard_operator.cli_ledger import EXPORT, ledger
 from flopguard_operator.cli_models import models
 from flopguard_operator.cli_policies import policies
 from flopguard_operator.cli_report import report
+from flopguard_operator.cli_run import run
 from flopguard_operator.cli_show import print_checks
+from flopguard_operator.cli_status import status
 from flopguard_operator.evidence.told import PACK_OUTCOMES
 from flopguard_operator.evidence.verify import verify_pack
 from flopguard_operator.ledger.crew import digesting
@@ -32,10 +34,11 @@ from flopguard_operator.report.document import OUTCOMES
         "flopguard report --ledger ledger.jsonl --format html -o report.html",
         "flopguard evidence support-bot --ledger ledger.db -o pack.tar",
         "flopguard explain --base NAME --base-flops 7.2e23 --modification-flops 1e22",
+        "flopguard run --max-flops 1e15 --program support-bot -- python train.py",
     ),
 )
 def main() -> None:
-    """Read what flopguard recorded of fine-tuning runs: FLOPs, limits and holds."""
+    """Meter fine-tuning runs, and read what was recorded: FLOPs, limits and holds."""
 
 
 @main.command(
@@ -70,6 +73,8 @@ def verify(file: str, vkey: str, *, machine: bool) -> None:
     sys.exit(checked.exit_code)
 
 
+main.add_command(run)
+main.add_command(status)
 main.add_command(report)
 main.add_command(evidence)
 main.add_command(explain)

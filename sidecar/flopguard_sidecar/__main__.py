@@ -98,13 +98,29 @@ def _add_serve(
         help="port of /metrics, /marks and /healthz (FLOPGUARD_PORT)",
     )
     serve.add_argument(
+        "--interval", type=_interval, default="1", help="seconds between two scans"
+    )
+    _add_surroundings(serve, environment)
+    serve.set_defaults(command=_serve)
+
+
+def _add_surroundings(
+    serve: argparse.ArgumentParser, environment: Mapping[str, str]
+) -> None:
+    """Add what differs between a pod, a node and a laptop."""
+    serve.add_argument(
+        "--address", default="", help="serve on this address only; empty: on all"
+    )
+    serve.add_argument(
+        "--attached",
+        action="store_true",
+        help="also end when standard input does: with the process that started this",
+    )
+    serve.add_argument(
         "--dcgm-url",
         default=environment.get("FLOPGUARD_DCGM_URL", ""),
         help="the node's dcgm-exporter page, if NVML sees no device "
         "(FLOPGUARD_DCGM_URL)",
-    )
-    serve.add_argument(
-        "--interval", type=_interval, default="1", help="seconds between two scans"
     )
     serve.add_argument(
         "--termination-log",
@@ -112,7 +128,6 @@ def _add_serve(
         default=Path("/dev/termination-log"),
         help="the file that the kubelet reads when the container has ended",
     )
-    serve.set_defaults(command=_serve)
 
 
 def _interval(text: str) -> float:
@@ -135,6 +150,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         interval_seconds=arguments.interval,
         termination_log=arguments.termination_log,
         dcgm_url=arguments.dcgm_url,
+        address=arguments.address,
+        is_attached=arguments.attached,
     )
     serving.serve(settings, stop_early)
     return 0

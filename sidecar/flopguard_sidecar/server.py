@@ -41,13 +41,13 @@ class Server:
         self._connections = 0
         self._server: asyncio.Server | None = None
 
-    async def start(self, port: int) -> int:
-        """Listen on all addresses, IPv4 and IPv6; return the port.
+    async def start(self, port: int, address: str = "") -> int:
+        """Listen on one address, or on all of them, IPv4 and IPv6; return the port.
 
         Raises:
-            OSError: The port is taken.
+            OSError: The port is taken, or the address is not this machine's.
         """
-        listener = _listen(port)
+        listener = socket.create_server((address, port)) if address else _listen(port)
         self._server = await asyncio.start_server(
             self._connected, sock=listener, limit=MAX_HEAD_BYTES
         )

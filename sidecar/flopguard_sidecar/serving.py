@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -44,6 +45,8 @@ class Settings:
         interval_seconds: Pause between two scans.
         termination_log: The file that the kubelet reads.
         dcgm_url: The node's dcgm-exporter page, or "".
+        address: The one address to serve on; "" for all.
+        is_attached: Whether the end of standard input is the end of this process.
     """
 
     folder: Path
@@ -52,6 +55,8 @@ class Settings:
     interval_seconds: float
     termination_log: Path
     dcgm_url: str
+    address: str = ""
+    is_attached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +108,11 @@ class Sidecar:
             stop_early: Set if the signal came before this function could catch it.
         """
         stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop.set)
+        if self._settings.is_attached:  # nobody writes: it only ends
+            loop.add_reader(sys.stdin.fileno(), stop.set)
         if stop_early.is_set():
             stop.set()
         self.scan()
@@ -206,7 +214,7 @@ class Sidecar:
             }
         )
         try:
-            port = await server.start(self._settings.port)
+            port = await server.start(self._settings.port, self._settings.address)
         except OSError as error:
             self._log.error(
                 "the port is taken: no /metrics and no /marks",

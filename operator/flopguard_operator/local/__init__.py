@@ -1,0 +1,1 @@
+"""Meter a command on this machine, without a cluster: `flopguard run`."""
