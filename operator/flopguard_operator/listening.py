@@ -1,8 +1,9 @@
 """Remember the processes of each pod as last heard, and whose turn it is to be asked.
 
 Facts are read directly from the sidecars: Prometheus carries numbers only. A pod is
-asked when it is new, then every few cycles, and in every cycle while its run nears a
-limit: then the last saved weights matter.
+asked when it is new, until it answers for the first time: what it runs on says what its
+silence costs. Then it is asked every few cycles, and in every cycle while its run nears
+a limit: then the last saved weights matter.
 """
 
 import time
@@ -18,6 +19,7 @@ from flopguard_operator.processes import Process
 from flopguard_operator.sidecars import Heard
 
 EVERY_CYCLES = 4
+EAGER_CYCLES = 8  # that a new pod has to answer in, one after the other
 MOST_AT_ONCE = 64  # pods asked in one cycle; the others have their turn in the next
 
 
@@ -29,6 +31,7 @@ class Listener:
     watched: dict[str, Watched] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)  # of their nodes
     _asked: dict[str, float] = field(default_factory=dict)  # by pod UID
+    _tries: dict[str, int] = field(default_factory=dict)
 
     def due(
         self, pods: Iterable[Pod], urgent: Collection[str], every_seconds: float
@@ -43,11 +46,18 @@ class Listener:
         now = time.monotonic()
         speaking = [pod for pod in pods if pod.injected and not (pod.ended or pod.gone)]
         waited = {pod.uid: now - self._asked.get(pod.uid, -1e9) for pod in speaking}
-        due = [p for p in speaking if p.uid in urgent or waited[p.uid] >= every_seconds]
+        eager = {*urgent, *(pod.uid for pod in speaking if self._is_new(pod.uid))}
+        due = [p for p in speaking if p.uid in eager or waited[p.uid] >= every_seconds]
         due.sort(key=lambda pod: (pod.uid not in urgent, -waited[pod.uid]))
         for pod in due[:MOST_AT_ONCE]:
             self._asked[pod.uid] = now
+            if pod.ip:  # without one it cannot be asked
+                self._tries[pod.uid] = self._tries.get(pod.uid, 0) + 1
         return due[:MOST_AT_ONCE]
+
+    def _is_new(self, uid: str) -> bool:
+        """Say whether a pod has not answered yet, and may only just have started."""
+        return uid not in self.machines and self._tries.get(uid, 0) < EAGER_CYCLES
 
     def take(self, heard: Mapping[str, Heard]) -> None:
         """Remember what the pods told."""
@@ -67,6 +77,7 @@ class Listener:
             self.watched,
             self.machines,
             self._asked,
+            self._tries,
         )
         for memory in memories:
             for uid in memory.keys() - set(streams):

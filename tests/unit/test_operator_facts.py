@@ -14,7 +14,7 @@ from flopguard_operator.ledger.export import lines_of
 from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.ledger.verify import verify_lines
-from flopguard_operator.listening import MOST_AT_ONCE, Listener
+from flopguard_operator.listening import EAGER_CYCLES, MOST_AT_ONCE, Listener
 from flopguard_operator.observed import Pod, pod
 from flopguard_operator.sidecars import Heard
 from standins import objects
@@ -225,13 +225,43 @@ def test_pods_take_turns() -> None:
     listener = Listener()
 
     first = listener.due(pods, {"pod-70"}, every_seconds=1000)
+    listener.take({each.uid: answer(each.uid) for each in first})
     second = listener.due(pods, {"pod-70"}, every_seconds=1000)
+    listener.take({each.uid: answer(each.uid) for each in second})
     third = listener.due(pods, {"pod-70"}, every_seconds=1000)
 
     assert len(first) == MOST_AT_ONCE
     assert len(second) == 9 + 1
     assert [each.uid for each in third] == ["pod-70"]
     assert {each.uid for each in [*first, *second]} == {each.uid for each in pods}
+
+
+def test_a_new_pod_is_asked_until_it_answers() -> None:
+    """What it runs on says what its silence costs; a mute one waits after some time."""
+    early = replace(pod(objects.pod()), ip="")
+    there = replace(early, ip="10.0.0.1")
+    listener = Listener()
+
+    before = [listener.due([early], set(), 1000) for _ in range(3 * EAGER_CYCLES)]
+    asked = [listener.due([there], set(), 1000) for _ in range(EAGER_CYCLES)]
+    mute = listener.due([there], set(), 1000)
+    again = listener.due([there], set(), 0)
+    later = Listener()
+    later.take({there.uid: answer(there.uid)})
+
+    assert all(before)
+    assert all(asked)
+    assert mute == []
+    assert again == [there]
+    assert later.due([there], set(), 1000) == [there]  # once: never asked so far
+    assert later.due([there], set(), 1000) == []
+
+
+def answer(uid: str) -> Heard:
+    """Return what a pod of this UID tells."""
+    heard = sidecars.parse_whole(marks_json(page(1, 1)), uid)
+    assert heard is not None
+    return heard
 
 
 def test_pods_that_are_gone_are_forgotten(world: World, told: Told) -> None:
