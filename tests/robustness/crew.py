@@ -22,7 +22,7 @@ COUNTER = Path(__file__).resolve().parent / "counter.py"
 STEP = 5 * 10**8
 STOP, CLOCK, FEAST = "stop", "clock", "feast"
 AMPLE = 10**18
-SECONDS = 180.0
+SECONDS = 300.0  # twenty pods at once, on two busy cores
 IN_FLIGHT = 2 * STEP  # of one process, and the growth of its steps
 _ORDERS = (STOP, CLOCK, FEAST)  # files beside the truth; some go when they are obeyed
 _USER = 1000
@@ -85,7 +85,7 @@ class Crew:
         """Wait until each run's status is as wanted; return the seconds it took.
 
         Raises:
-            AssertionError: It was not within three minutes; says which runs were not.
+            AssertionError: It was not within five minutes; says which runs were not.
         """
         began = time.monotonic()
         took: dict[str, float] = {}
@@ -166,7 +166,7 @@ class Crew:
             The accounts, by name; of each the run's status says the same.
 
         Raises:
-            AssertionError: They were not within three minutes; says which.
+            AssertionError: They were not within five minutes; says which.
         """
         names = list(names)
         self.wait_for(is_over, "the Job's end", names)
