@@ -68,17 +68,22 @@ class Auditor:
         """Return the views with the pods that no watch tells of.
 
         A pod without a stream belongs to the run that claims it; one that asks for
-        accelerators and belongs to none, to the namespace's oldest run.
+        accelerators and belongs to none, to the namespace's oldest run. Views of runs
+        that are gone get none but those that were theirs before.
         """
         claims = binding.Claims(cache.runs.values())
+        departed = {view.ref.uid for view in views} - cache.runs.keys()
         of_run: dict[str, list[Pod]] = {}
         namespaces = sorted({view.ref.namespace for view in views})
         for namespace in namespaces:
             for each in await self._listed(namespace):
                 if each.uid in cache.pods:
                     continue
-                claimed = text(claims.of_pod(each.raw), "metadata", "uid")
-                claimed = claimed or owner.get(each.uid, "")
+                claimed = owner.get(each.uid, "")
+                claimed = claimed or text(claims.of_pod(each.raw), "metadata", "uid")
+                place = self.hearing.places.get(each.uid)
+                if not claimed and place is not None and place.run in departed:
+                    claimed = place.run
                 if not claimed and await self._is_charged(each):
                     claimed = _oldest(views, namespace, cache)
                 of_run.setdefault(claimed, []).append(each)
@@ -137,7 +142,9 @@ class Auditor:
         await self._ask(needed)
         seen = watching.watched(found, account, marks, self.hearing, sight)
         given = {
-            one.stream: watching.given(one.place.allocation, self.nodes)
+            one.stream: watching.given(
+                one.place.allocation, self.nodes, charge_cpu=view.charge_cpu
+            )
             for one in found
         }
         return replace(view, watched=seen, given=given, patience=sight.patience)
@@ -226,11 +233,11 @@ class Auditor:
 
 
 def _oldest(views: Iterable[RunView], namespace: str, cache: Cache) -> str:
-    """Return the UID of the namespace's oldest run."""
+    """Return the UID of the namespace's oldest run that is there."""
     ages = [
-        (text(cache.runs.get(view.ref.uid), "metadata", "creationTimestamp"), view)
+        (text(cache.runs[view.ref.uid], "metadata", "creationTimestamp"), view)
         for view in views
-        if view.ref.namespace == namespace
+        if view.ref.namespace == namespace and view.ref.uid in cache.runs
     ]
     return min(((age, view.ref.uid) for age, view in ages), default=("", ""))[1]
 

@@ -22,6 +22,7 @@ from flopguard_operator.ledger.entries import (
     GapCharged,
     HoldSet,
     PolicyNoted,
+    RetentionSet,
     RunRef,
     RunsCounted,
 )
@@ -64,6 +65,7 @@ class Books:
     held: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Run UID → when its hold was set: for people, and on the monotonic clock."""
     own: int = 0  # entries about the ledger itself, without counts of the runs'
+    retention: RetentionSet | None = None  # for how long the ledger is kept
     told: dict[str, str] = field(default_factory=dict)  # stream → its last entry's time
     spans: dict[str, coverage.Spans] = field(default_factory=dict)  # by run UID
     noted: Noted = field(default_factory=Noted)  # rule sets
@@ -168,6 +170,7 @@ class Books:
         self.accounts, self.held, self.told = read.accounts, read.held, read.told
         self.spans, self.named, self.own = read.spans, read.named, read.own
         self.noted = read.noted
+        self.retention = read.retention
         self.marks = {run: dict(marks) for run, marks in loaded.marks.items()}
         self.owner = read.owner
         self.owner |= {s: run for run, marks in self.marks.items() for s in marks}
@@ -210,6 +213,8 @@ class Books:
             self.noted.take(event)
         if ref == NO_RUN:
             self.own += not isinstance(event, RunsCounted)
+            if isinstance(event, RetentionSet):
+                self.retention = event
             return
         account = self.accounts.get(ref.uid)
         if account is None:

@@ -15,6 +15,7 @@ from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.coverage import Spans
 from flopguard_operator.ledger.entries import WeightsSaved
 from flopguard_operator.marks import Mark
+from flopguard_operator.observed import Pod
 from flopguard_operator.policy import reasons
 from flopguard_operator.policy.verdict import HOLD
 from flopguard_operator.processes import Process
@@ -241,6 +242,27 @@ def _unproven(view: RunView) -> Condition:
         f"hook is off in them (python -S or -I, PYTHONPATH, FLOPGUARD_DISABLE)."
     )
     return Condition(METERING_INCOMPLETE, TRUE, "NotMetered", message)
+
+
+def of_refused(pods: Iterable[Pod], more: int) -> Condition:
+    """Return what of a refused run is not metered as it should be.
+
+    Args:
+        pods: that the run claims.
+        more: how many pods of its Job run without the meter beside them.
+    """
+    names = tuple(pod.name for pod in pods if not (pod.gone or pod.ended))
+    if not (names or more):
+        return Condition(METERING_INCOMPLETE, FALSE)
+    without = f" {more} pod(s) of its Job run without the meter." if more else ""
+    counted = (
+        f" What these pods count is kept for it: {_named(names)}." if names else ""
+    )
+    message = (
+        f"The run is refused, so no limit of it is judged and no silence is charged."
+        f"{counted}{without} Correct the run, or delete the pods."
+    )
+    return Condition(METERING_INCOMPLETE, TRUE, "RunRefused", message)
 
 
 def _regressed(view: RunView) -> Condition:

@@ -14,13 +14,21 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from flopguard_operator import auditing, gathering, settling, sidecars
+from flopguard_operator import (
+    auditing,
+    gathering,
+    programs,
+    retaining,
+    settling,
+    sidecars,
+)
 from flopguard_operator import conditions as c
 from flopguard_operator.auditing import Auditor
 from flopguard_operator.books import Books, refuse_unfit
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.conditions import Condition
+from flopguard_operator.departed import Departures
 from flopguard_operator.documents import Documents
 from flopguard_operator.gathering import Reading, Refused
 from flopguard_operator.ledger.accounts import totals
@@ -33,6 +41,7 @@ from flopguard_operator.models.shelf import Shelf
 from flopguard_operator.observed import Pod
 from flopguard_operator.publishing import Publisher, Situation
 from flopguard_operator.ruleshelf import RuleShelf
+from flopguard_operator.retaining import Demand
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView
 
@@ -64,6 +73,7 @@ class Cycle:
     documents: Documents = field(init=False)
     shelf: Shelf = field(init=False)
     rules: RuleShelf = field(init=False)
+    departures: Departures = field(init=False)
     leads: Callable[[], bool] = lambda: True  # without it nothing is acted on
     ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
@@ -75,6 +85,7 @@ class Cycle:
         self.documents = Documents(self.cluster)
         self.shelf = Shelf(self.settings.models)
         self.rules = RuleShelf(self.settings.policies)
+        self.departures = Departures(self.cluster)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Repeat until `stop` is set; a failing cycle is logged, never fatal."""
@@ -142,18 +153,22 @@ class Cycle:
         reading = read or Reading({}, UNREAD)
         found = await self._listen(pods, views, reading)
         views = [await self._of_held(view) for view in views]
+        # After those that are there: a pod that both know of belongs to these.
+        views += await self._departed(views, refused, ledger)
         views = await self.auditor.strays(views, self.cache, self.books.owner)
         leaving, refused = await self._leaving(refused)
         views += leaving
         raised = self._raise(views, refused, found) if ledger.status == c.TRUE else []
         views = [await self._watched(view, raised, ledger) for view in views]
-        self.auditor.keep(self.cache.runs, pods)
+        self.auditor.keep({*self.cache.runs, *self.departures.followed}, pods)
         plans = self._plans(views, raised)
         # A crash before this line: the marks are read again, nothing was decided.
         ledger, events = await self._commit(plans, raised, ledger)
         # A crash after it: the account asks for the same status and the same hold.
         if ledger.status == c.TRUE:
             self.auditor.settled()
+            gone = [v for v in views if v.ref.uid in self.departures.followed]
+            self.departures.settled(gone, self.books, self.auditor.hearing)
         if ledger.status == c.TRUE and read is not None:
             self.cache.forget_gone_pods(pods)
         if self.leads() and not self.books.fenced.is_set():
@@ -285,6 +300,18 @@ class Cycle:
                 staying.append(one)
         return leaving, staying
 
+    async def _departed(
+        self, views: list[RunView], refused: list[Refused], ledger: Condition
+    ) -> list[RunView]:
+        """Return the runs without an object of which something may still run."""
+        if ledger.status != c.TRUE:
+            return []
+        claimed = {pod.uid for view in views for pod in view.pods}
+        claimed |= {pod.uid for one in refused for pod in one.pods}
+        return await self.departures.views(
+            self.cache, self.books, self.auditor.hearing, claimed
+        )
+
     async def _of_held(self, view: RunView) -> RunView:
         """Ask the API server live about a run that is held and unproven, or deleted."""
         account = self.books.account(view.ref)
@@ -359,6 +386,7 @@ class Cycle:
         views = [view for view, _ in plans]
         papers = await self.documents.gather(views, events, self.cache, self.books)
         events += papers.events
+        events += self._retention()  # after the count of entries, which leaves it out
         if not (events or raised):
             return ledger, []
         try:
@@ -369,6 +397,14 @@ class Cycle:
             if plan.events:
                 self._settled[view.ref.uid] = time.monotonic()
         return ledger, events
+
+    def _retention(self) -> list[Event]:
+        """Return the entry that says for how long the ledger is kept, if one is due."""
+        reason = "the default of the installation (operator.ledger.retentionYears)"
+        default = Demand(self.settings.retention_years, reason)
+        asked = programs.retention(self.cache.programs.values())
+        found = retaining.due(self.books.retention, default, asked)
+        return [] if found is None else [found]
 
 
 @contextlib.contextmanager

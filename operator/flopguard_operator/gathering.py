@@ -126,24 +126,51 @@ def as_recorded(
 
     The hold of a run that goes away must end with it, whatever became of its spec.
     """
-    recorded = account.terms_set
-    if recorded is None:
+    if account.terms_set is None:
         return None
-    ref, name = reference(one.raw), recorded.workload.rsplit("/", 1)[-1]
-    rules = noted.of(recorded)
+    ref, name = reference(one.raw), account.terms_set.workload.rsplit("/", 1)[-1]
+    jobs = _jobs(ref, name, one.pods, cache)
+    return recorded(account, noted, one.pods, jobs, _leaving(one.raw))
+
+
+def recorded(
+    account: Account,
+    noted: Noted,
+    pods: tuple[Pod, ...],
+    jobs: tuple[Job, ...],
+    because: str,
+) -> RunView:
+    """Return a run by the terms that the ledger has of it.
+
+    Args:
+        account: of a run that has terms.
+        noted: the rule sets that the ledger has.
+        pods: that are its own.
+        jobs: to hold or release; none for a run without an object.
+        because: why no hold of it may be kept.
+
+    Raises:
+        ValueError: the ledger has no terms of it.
+        PolicyError: no rule set has the name in its terms.
+    """
+    terms = account.terms_set
+    if terms is None:
+        message = f"run {account.ref.uid} has no terms"
+        raise ValueError(message)
+    rules = noted.of(terms)
     return RunView(
-        ref=ref,
-        generation=recorded.generation,
-        program=recorded.program,
-        workload=recorded.workload,
-        terms=recorded.terms,
-        governing=governing(recorded.terms.base, rules, recorded.day),
-        jobs=_jobs(ref, name, one.pods, cache),
-        pods=one.pods,
-        release_because=_leaving(one.raw),
-        law=policies.law(rules) if recorded.policy_digest else None,
+        ref=account.ref,
+        generation=terms.generation,
+        program=terms.program,
+        workload=terms.workload,
+        terms=terms.terms,
+        governing=governing(terms.terms.base, rules, terms.day),
+        jobs=jobs,
+        pods=pods,
+        release_because=because,
+        law=policies.law(rules) if terms.policy_digest else None,
         noted=noted,
-        today=recorded.day,
+        today=terms.day,
     )
 
 

@@ -52,7 +52,7 @@ class Pod:
     last_words: str  # termination message of the sidecar, "" while it runs
     not_injected: str  # why injection left it alone, "" if it did not
     raw: Raw  # for binding, which reads the same object as the webhook
-    spoke_last: bool = False  # the sidecar ended no earlier than the main containers
+    spoke_last: bool = False  # the sidecar ended later than the main containers
     over: bool = False  # every container has terminated, the sidecar too
     gone: bool = False  # deleted from the API server
 
@@ -113,13 +113,15 @@ def _spoke_last(raw: Raw) -> bool:
 
     One that was told to stop earlier, by whomever, wrote a final record all the same;
     if the kubelet was still waiting to start it anew, that record is all there is.
+    The times have whole seconds: of two ends in one second nobody knows the order, so a
+    sidecar looks for the last time once another second has begun (docs/formats.md).
     """
     spoken = text(_last_state(raw), "finishedAt")
     mains = [
         text(status, "state", "terminated", "finishedAt")
         for status in items(raw, "status", "containerStatuses")
     ]
-    return bool(spoken) and all(mains) and spoken >= max(mains, default="")
+    return bool(spoken) and all(mains) and spoken > max(mains, default="")
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,21 @@ The sum is over every run that the ledger knows, deleted ones too: what was spen
 spent. It is shown only; holding a run for what its siblings spent is not built yet.
 """
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flopguard_operator.api import resolve
+from flopguard_operator.api.fields import SpecError, read
 from flopguard_operator.api.finetunerun import RunSpec, WorkloadRef
-from flopguard_operator.api.program import ProgramSpec
+from flopguard_operator.api.program import ProgramSpec, RetentionSpec
 from flopguard_operator.flops import display, percent
 from flopguard_operator.ledger.accounts import Account, totals
 from flopguard_operator.ledger.policies import Law
 from flopguard_operator.models.catalogue import NOTHING, Catalogue
+from flopguard_operator.observed import Raw, at, text
 from flopguard_operator.policy.rules import governing, known
+from flopguard_operator.retaining import Demand
 
 _ANY_RUN = RunSpec(workload=WorkloadRef(name="any"))
 
@@ -26,6 +30,18 @@ def members(name: str, accounts: Mapping[str, Account]) -> list[Account]:
         for account in accounts.values()
         if account.terms_set is not None and account.terms_set.program == name
     ]
+
+
+def retention(raws: Iterable[Raw]) -> Iterator[Demand]:
+    """Yield for how long each program asks that the ledger is kept, if it does."""
+    for raw in raws:
+        name, asked = text(raw, "metadata", "name"), at(raw, "spec", "retention")
+        if asked is None:
+            continue
+        with contextlib.suppress(SpecError):  # said where the program is judged
+            years = read(RetentionSpec, asked, "spec.retention").years
+            reason = f"FineTuneProgram {name} asks for it (spec.retention.years)"
+            yield Demand(years, reason)
 
 
 def status(

@@ -39,7 +39,7 @@ from flopguard_operator.ledger.entries import Event, FactChanged
 from flopguard_operator.listening import Listener
 from flopguard_operator.metrics import Collector, RunSample
 from flopguard_operator.noting import rollback
-from flopguard_operator.observed import Raw, at, items
+from flopguard_operator.observed import Raw, at, items, text
 from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView, nearest_limit
@@ -123,6 +123,7 @@ class Publisher:
         raw, news = one.raw, [one.condition]
         if one.condition.type != c.WORKLOAD_CONFLICT:
             news.append(Condition(c.WORKLOAD_CONFLICT, c.FALSE))
+        news.append(conditions.of_refused(one.pods, self._beside(one)))
         generation = int(at(raw, "metadata", "generation") or 0)
         held = self.books.account(reference(raw)).hold is not None
         wanted: dict[str, Any] = {
@@ -136,6 +137,15 @@ class Publisher:
             wanted["holds"] = []
         if await acting.publish(self.cluster, raw, wanted) and not held:
             await acting.keep_finalizer(self.cluster, raw, held=False)
+
+    def _beside(self, one: Refused) -> int:
+        """Return how many pods of a refused run's Job run without the meter."""
+        if one.condition.type == c.WORKLOAD_CONFLICT:
+            return 0  # they are those of the older run
+        ref, name = reference(one.raw), text(one.raw, "spec", "workload", "name")
+        found = self.cache.jobs.get((ref.namespace, name))
+        mine = [p for p in one.pods if p.job_name == name and not (p.gone or p.ended)]
+        return max(0, found.active - len(mine)) if found else 0
 
     async def finish(self, ledger: Condition) -> None:
         """Publish the programs and the metrics; forget the runs that are gone.

@@ -17,6 +17,7 @@ class Settings:
     settle_seconds: float = 300.0
     rate_seconds: float = 600.0
     grace_seconds: float = 120.0
+    retention_years: int = 10
     namespace: str = "flopguard"
     key_secret: str = "flopguard-ledger-key"  # noqa: S105 - the name of a Secret
     lease: str = "flopguard-operator"
@@ -71,6 +72,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=d.grace_seconds,
         help="seconds that a started pod has until it must be metered (%(default)s)",
+    )
+    add(
+        "--retention-years",
+        type=int,
+        choices=range(1, 101),
+        metavar="YEARS",
+        default=d.retention_years,
+        help="for how long the ledger is kept, unless a program asks for longer, or a "
+        "person decided otherwise (%(default)s)",
     )
     add("--namespace", default=d.namespace, help="the operator's own (%(default)s)")
     add(

@@ -14,7 +14,7 @@ from flopguard_operator.allocation import Allocation, Node
 from flopguard_operator.gaps import Patience, Stream
 from flopguard_operator.hearing import Hearing, Place
 from flopguard_operator.ledger.accounts import Account
-from flopguard_operator.ledger.machines import Machine, counted
+from flopguard_operator.ledger.machines import PROCESSOR, Machine, counted
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
 from flopguard_operator.peaks import Peak, UnknownDeviceError
@@ -281,11 +281,14 @@ def _opened(stream: str, account: Account) -> str:
     return ""
 
 
-def given(one: Allocation, nodes: Mapping[str, Node]) -> Given:
-    """Return what a pod was given, in words."""
+def given(
+    one: Allocation, nodes: Mapping[str, Node], *, charge_cpu: bool = False
+) -> Given:
+    """Return what a pod was given, in words; processors where they are charged."""
     product = nodes[one.node].product if one.node in nodes else ""
     text = f"{one.accelerators} x {product or one.resource}"[:200]
-    return Given(text if one.accelerators else "", one.node)
+    cores = f"{one.cores} x {PROCESSOR}" if charge_cpu else ""
+    return Given(text if one.accelerators else cores, one.node)
 
 
 def _unmetered(

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.kubectl import Kubectl
 from cluster.state import State
-from stage import nodeside, training
+from flopguard_operator.ledger.entries import Settlement
+from stage import nodeside, release, training
 from stage.scene import Object, Scene, trainer, uid
 from truth.closed_formula import mlp_step_flops
 
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.node
 STEP = sum(mlp_step_flops(8, [64, 128, 10]).values())
 STEPS = 40
 AMPLE = 10**12
+MANY = 200  # steps
 ENDLESS = 100_000  # steps
 KIND = "MeteringIncomplete"
 
@@ -35,6 +38,7 @@ def started(scene: Scene) -> Scene:
     scene.start("killed", STEPS, AMPLE, restart_policy="OnFailure")
     scene.start("deleted", STEPS, AMPLE)
     scene.start("forced", STEPS, AMPLE)
+    scene.start("departed", MANY, AMPLE)
     scene.start("pair", STEPS, AMPLE, parallelism=2, completions=2)
     return scene
 
@@ -64,6 +68,16 @@ def _interrupt(scene: Scene, name: str, pod: Object) -> None:
 
 
 @pytest.fixture(scope="module")
+def departed(started: Scene, interrupted: dict[str, Interrupted]) -> Object:
+    """A run that was deleted while its pod trains on, as it was."""
+    assert interrupted  # first: there is less time for those
+    started.wait_for_flops("departed")
+    run = started.run("departed")
+    started.kubectl.run("delete", "ftr", "departed")
+    return run
+
+
+@pytest.fixture(scope="module")
 def sentence(started: Scene, interrupted: dict[str, Interrupted]) -> str:
     """What the run that came too late said, before somebody did what it says."""
     assert interrupted  # all of them were started first
@@ -76,6 +90,22 @@ def sentence(started: Scene, interrupted: dict[str, Interrupted]) -> str:
     command = message.partition("(kubectl ")[2].partition(")")[0].split()
     started.kubectl.run(*command, "--wait=false")
     return message
+
+
+def test_a_run_that_is_deleted_is_counted_to_the_end_of_its_pods(
+    started: Scene, departed: Object, product: Kubectl
+) -> None:
+    """The Job trains on, and the ledger has the final record of its pod."""
+    assert not started.kubectl.exists("ftr", "departed")
+
+    def final() -> Settlement | None:
+        told = release.events(product, departed)
+        ends = [e for e in told if isinstance(e, Settlement) and e.final]
+        return ends[0] if ends else None
+
+    end = started.kubectl.wait_for(final, 120, "the final record in the ledger")
+
+    assert sum(end.done.values()) == end.begun == MANY * STEP
 
 
 def test_a_job_applied_before_its_run_says_that_it_is_not_metered(

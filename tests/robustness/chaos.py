@@ -88,7 +88,8 @@ class Fleet:
             return
         uid = f"pod-{len(self.pods)}"
         pod = Pod(uid, self.rng.choice(nodes), self.clock.now)
-        pod.injected = not self.api.strikes("nobody injects a pod")
+        missed = self.api.strikes("nobody injects a pod")
+        pod.injected = self.api.has_run and not missed
         self.pods.append(pod)
         self.api.changed(pod, "ADDED")
         self.later(4.0, lambda: self._start(pod))
@@ -152,9 +153,7 @@ class Fleet:
         pod, now = self._pick(), self.clock.now
         if pod is None:
             return
-        early = max(pod.started or 0, now - self.rng.randint(1_000, 9_000))
-        if now - early < 1_000:
-            way = "none"
+        early = max(pod.started or 0, now - self.rng.randint(1, 9_000))
         spoke = early if way in ("early", "stale") else None
         words = way != "none" and pod.speaks
         pod.end(now, spoke=spoke, final=way != "stale", words=words)
@@ -244,6 +243,16 @@ class Fleet:
             self.budget = self.budget * 3
             self.api.revise(budget=budget(self.budget))
 
+    def delete_run(self) -> None:
+        """Remove the run while its pods train on; perhaps it is made anew later."""
+        if self.api.has_run:
+            self.api.delete_run()
+            if self.rng.random() < 0.7:
+                self.later(90.0, self._create_run)
+
+    def _create_run(self) -> None:
+        self.api.create_run(fleet.when(self.clock.now), budget(self.budget))
+
     def prometheus_down(self) -> None:
         """Let Prometheus be away for a while."""
         self.prometheus.down = True
@@ -302,6 +311,7 @@ FAULTS: dict[str, Callable[[Fleet], None]] = {
     "a sidecar falls silent for a while": Fleet.silence,
     "the budget changes": Fleet.change_budget,
     RELEASE: Fleet.raise_budget,
+    "a run is deleted while its pods train on": Fleet.delete_run,
     "Prometheus is away": Fleet.prometheus_down,
     "Prometheus' data is wiped": Fleet.wipe,
     "Prometheus has a second replica that lags": Fleet.pair,

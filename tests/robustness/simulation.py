@@ -125,7 +125,7 @@ class World:
         self.api.on_suspend, self.api.on_status = self._suspended, self._told
         self.judge = judging.Judge(self.fleet, self.path)
         self.life: Life
-        self.held_when_suspended: list[int] = []
+        self.held_when_suspended: list[tuple[str, int]] = []
 
     def play(self) -> tuple[int, int, int]:
         """Run everything; return FLOPs lost and declared, and runs counted twice."""
@@ -200,13 +200,13 @@ class World:
         return found | {uid for account in accounts for uid in account.gaps}
 
     def _account(self) -> Account | None:
-        return self.life.books.accounts.get("run-1")
+        return self.life.books.accounts.get(self.api.run["metadata"]["uid"])
 
     def _suspended(self) -> None:
-        account = self._account()
-        assert account is not None, "suspended without an account"
-        assert account.hold is not None, "suspended without a hold in the ledger"
-        holds = account.releases
+        accounts = self.life.books.accounts.values()
+        held = [account for account in accounts if account.hold is not None]
+        assert held, "suspended without a hold in the ledger"
+        holds = held[-1].ref.uid, held[-1].releases
         assert holds not in self.held_when_suspended, "suspended twice for one hold"
         self.held_when_suspended.append(holds)
 
@@ -282,6 +282,7 @@ class Looking(Cycle):
         """Turn once, then check what must hold."""
         known = self.cache.pods.items()  # others may never have run, for all it knows
         pods = {uid for uid, pod in known if allocation.has_started(pod.raw)}
+        has_run = bool(self.cache.runs)  # else nobody may be there to charge
         whole = await super().once()
-        self.judge.look(self, pods)
+        self.judge.look(self, pods if has_run else set())
         return whole

@@ -62,7 +62,7 @@ def end_pod(m: Machine) -> None:
     if pod is None or pod.node in m.unready:
         return
     way = m.rng.choice(("final", "final", "early", "stale", "none"))
-    early = m.now - m.rng.randint(1_000, 9_000)
+    early = m.now - m.rng.randint(1, 9_000)
     spoke = early if way in ("early", "stale") else None
     pod.end(m.now, spoke=spoke, final=way != "stale", words=way != "none")
     m.see(pod)

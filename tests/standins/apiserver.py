@@ -41,6 +41,8 @@ class Api:
         self.calm = True  # no faults
         self.cache: Any = None  # of the operator that runs
         self.run = objects.run()
+        self.deleted = 0  # runs that were removed, whatever their finalizers said
+        self.runs = 1  # that ever were
         self.job = objects.job()
         self.program = objects.program()
         self.pods: dict[str, Pod] = {}  # that exist
@@ -79,7 +81,8 @@ class Api:
     def list_all(self) -> None:
         """Let the operator list everything: at its start, and after a broken watch."""
         assert self.cache is not None
-        self.cache.see_run(None, copy.deepcopy(self.run))
+        for run in self.all_runs():
+            self.cache.see_run(None, run)
         self.cache.see_program(None, copy.deepcopy(self.program))
         self.cache.see_job(None, copy.deepcopy(self.job))
         for pod in self.pods.values():
@@ -152,11 +155,12 @@ class Api:
     def existing(self) -> set[str]:
         """See `Cluster.existing`."""
         self._read()
-        return {o["metadata"]["uid"] for o in (self.run, self.job, self.program)}
+        found = (*self.all_runs(), self.job, self.program)
+        return {each["metadata"]["uid"] for each in found}
 
     def all_runs(self) -> list[Raw]:
         """See `Cluster.all_runs`."""
-        return [copy.deepcopy(self.run)]
+        return [copy.deepcopy(self.run)] if self.has_run else []
 
     def namespace_terminating(self, name: str) -> bool:
         """See `Cluster.namespace_terminating`."""
@@ -168,6 +172,7 @@ class Api:
         assert (namespace, name) == ("ml", "sft")
 
         def do() -> None:
+            self._must_be_known()
             merged = {**self.run.get("status", {}), **copy.deepcopy(status)}
             told = {k: v for k, v in merged.items() if v is not None}
             self.on_status(told)
@@ -193,6 +198,7 @@ class Api:
         assert (namespace, name) == ("ml", "sft")
 
         def do() -> None:
+            self._must_be_known()
             metadata = self.run["metadata"]
             if metadata.get("finalizers", []) != present:
                 raise ClusterError(422, "the finalizers are others by now")
@@ -207,7 +213,7 @@ class Api:
 
         def do() -> None:
             suspend = patch.get("spec", {}).get("suspend")
-            if suspend is False and self.run.get("status", {}).get("holds"):
+            if suspend is False and self.is_held():
                 raise ClusterError(422, "FineTuneRun sft is held")
             if suspend and not self.job["spec"]["suspend"]:
                 self.suspensions += 1
@@ -230,13 +236,37 @@ class Api:
 
     def revise(self, **spec: Any) -> None:
         """Change the run's spec."""
+        if not self.has_run:
+            return
         self.run["spec"] |= spec
         self.run["metadata"]["generation"] += 1
         self.tell("run", "MODIFIED", self.run)
 
     def is_held(self) -> bool:
         """Say whether the lock refuses new pods."""
-        return bool(self.run.get("status", {}).get("holds"))
+        return self.has_run and bool(self.run.get("status", {}).get("holds"))
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the run is there."""
+        return self.deleted < self.runs
+
+    def delete_run(self) -> None:
+        """Remove the run at once, as by force: the Job and its pods stay."""
+        self.deleted = self.runs
+        self.tell("run", "DELETED", self.run)
+
+    def create_run(self, created: str, budget: Raw) -> None:
+        """Make a run of the same name."""
+        self.runs += 1
+        self.run = objects.run(uid=f"run-{self.runs}", budget=budget)
+        self.run["metadata"]["creationTimestamp"] = created
+        self.tell("run", "ADDED", self.run)
+
+    def _must_be_known(self) -> None:
+        """Refuse a write to a run by an operator that takes another one for it."""
+        if not self.has_run or self.run["metadata"]["uid"] not in self.cache.runs:
+            raise ClusterError(404, "there is no such run")
 
     def note_active(self) -> None:
         """Write how many pods the Job has, as its controller does."""

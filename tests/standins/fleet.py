@@ -81,13 +81,13 @@ class Pod:
 
         Args:
             now: when its main container is killed.
-            spoke: when its sidecar ended; None: with the main container, or later.
+            spoke: when its sidecar ended; None: in the second after the main container.
             final: whether the sidecar was told to stop, and had time.
             words: whether it left a record at all.
         """
         self.computing.kill(now)
         self.ended = now
-        self.spoke = now if spoke is None else spoke
+        self.spoke = now // 1000 * 1000 + 1000 if spoke is None else spoke
         said = self.counted(self.spoke)
         self.words = record(said, final=final) if words and self.injected else ""
         self.over, self.speaks = True, False

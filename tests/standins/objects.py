@@ -70,9 +70,10 @@ def pod(
     created: str = "2026-11-22T00:01:00Z",
 ) -> Raw:
     """Return an injected pod of Job `train`; `words` are its sidecar's last ones."""
-    at_end = {"finishedAt": "2026-11-22T00:00:05Z"}
-    state = {"terminated": {"exitCode": 0, **at_end}} if ended else {"running": {}}
-    side = {"terminated": {"message": words, **at_end}} if words else {"running": {}}
+    when = {"finishedAt": "2026-11-22T00:00:05Z"}
+    later = {"finishedAt": "2026-11-22T00:00:06Z"}
+    state = {"terminated": {"exitCode": 0, **when}} if ended else {"running": {}}
+    side = {"terminated": {"message": words, **later}} if words else {"running": {}}
     return {
         "metadata": {
             "name": f"train-{uid}",

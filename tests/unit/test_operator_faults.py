@@ -177,6 +177,33 @@ def test_what_the_pods_of_a_refused_run_spent_is_kept(world: World) -> None:
     assert world.status()["flops"]["upper"] == "400"
 
 
+def test_the_pods_of_a_refused_run_are_named(world: World) -> None:
+    """Nothing of them is judged or charged: somebody has to know."""
+    world.revise(program="nobody")
+    world.cache.see_job("MODIFIED", objects.job(active=3))
+    world.once(objects.pod())
+    told = world.condition("MeteringIncomplete")
+    assert (told["status"], told["reason"]) == ("True", "RunRefused")
+    assert "train-pod-1" in told["message"]
+    assert "2 pod(s) of its Job run without the meter" in told["message"]
+
+    world.cache.see_job("MODIFIED", objects.job())
+    world.once(objects.pod(ended=True))
+    assert world.condition("MeteringIncomplete")["status"] == "False"
+
+
+def test_a_run_in_conflict_says_nothing_of_the_older_runs_pods(world: World) -> None:
+    """The pods of the Job are metered there."""
+    younger = objects.run("younger", "run-2")
+    younger["metadata"]["creationTimestamp"] = "2026-11-22T00:00:09Z"
+    world.cache.see_run("ADDED", younger)
+    world.cache.see_job("MODIFIED", objects.job(active=1))
+    world.once(objects.pod())
+
+    assert world.condition_of("run-2", "WorkloadConflict")["status"] == "True"
+    assert world.condition_of("run-2", "MeteringIncomplete")["status"] == "False"
+
+
 def held_and_refused(world: World) -> None:
     """Hold the run for its budget; then delete its program, and then the run."""
     world.cache.see_program("ADDED", objects.program())

@@ -114,8 +114,8 @@ def test_a_final_record_closes_nothing_while_the_trainer_lives() -> None:
 @pytest.mark.parametrize(
     ("sidecar_ended", "is_final"),
     [
-        pytest.param("2026-11-22T00:00:05Z", True, id="in the same second"),
-        pytest.param("2026-11-22T00:00:09Z", True, id="after the trainer"),
+        pytest.param("2026-11-22T00:00:06Z", True, id="after the trainer"),
+        pytest.param("2026-11-22T00:00:05Z", False, id="in the same second"),
         pytest.param("2026-11-22T00:00:04Z", False, id="before the trainer"),
         pytest.param("", False, id="nobody knows when"),
     ],

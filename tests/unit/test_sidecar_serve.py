@@ -84,6 +84,19 @@ def test_sigterm_is_followed_by_one_last_scan_and_final(tmp_path: Path) -> None:
     assert seconds < 2  # what the kubelet leaves when the grace period is used up
 
 
+def test_the_last_scan_is_in_a_later_second_than_the_signal(tmp_path: Path) -> None:
+    """A pod's status has whole seconds: so the order of the ends can be read off it."""
+    with sidecar(tmp_path) as running:
+        put(running.pages, forward(41))
+        asked = int(time.time())
+        running.process.send_signal(signal.SIGTERM)
+        wait_for("the record at once", lambda: running.record().begun == 41)
+        assert running.process.wait(timeout=LIMIT_SECONDS) == 0
+
+    assert running.record().final
+    assert running.termination_log.stat().st_mtime >= asked + 1
+
+
 def test_a_killed_sidecar_leaves_a_whole_record_that_is_not_final(
     tmp_path: Path,
 ) -> None:

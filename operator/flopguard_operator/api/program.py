@@ -34,10 +34,11 @@ class OwnersSpec(ApiModel):
 
 
 class RetentionSpec(ApiModel):
-    """How long the evidence is kept. Not acted on yet."""
+    """How long the ledger is kept."""
 
     years: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
-    """Years after the last run. Not acted on yet."""
+    """Years from each entry on. There is one ledger: the longest time that any program
+    asks for counts, and it stays when the program asks for less."""
 
 
 class ProgramSpec(ApiModel):
@@ -63,7 +64,7 @@ class ProgramSpec(ApiModel):
     review_at_percent: Percent = 90
     """Percentage of the threshold at which a review is due. Not acted on yet."""
     retention: RetentionSpec | None = None
-    """How long the evidence is kept. Not acted on yet."""
+    """How long the ledger is kept."""
 
 
 class ProgramStatus(ApiModel):

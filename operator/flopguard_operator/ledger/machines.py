@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+PROCESSOR = "CPU core"
 _MOST = 2**20  # cores, or MHz: far above any real one
 _MOST_DEVICES = 64
 _MOST_CHARACTERS = 200
@@ -65,8 +66,13 @@ def counted(devices: str) -> tuple[int, str]:
     """
     count, _, name = devices.partition(" x ")
     digits = count.isascii() and count.isdigit() and len(count) <= len(str(_MOST))
-    good = digits and not name.startswith("CPU core")
+    good = digits and not name.startswith(PROCESSOR)
     return int(count) if good else 0, name
+
+
+def is_processor(devices: str) -> bool:
+    """Say whether devices in words are processors: "4 x CPU core avx2 3000 MHz"."""
+    return devices.partition(" x ")[2].startswith(PROCESSOR)
 
 
 def _number(value: Any) -> int:
