@@ -17,6 +17,7 @@ from flopguard_operator.ledger.accounts import Account, apply
 from flopguard_operator.ledger.encoding import encode
 from flopguard_operator.ledger.entries import (
     NO_RUN,
+    AttemptOpened,
     Entry,
     Event,
     GapCharged,
@@ -225,7 +226,7 @@ class Books:
         stream = dated(event, self.accounts[ref.uid])
         if stream:
             self.told[stream] = entry.at
-        if isinstance(event, GapCharged):
+        if isinstance(event, AttemptOpened | GapCharged):
             self.owner.setdefault(event.stream, ref.uid)
         if isinstance(event, HoldSet):
             since = datetime.fromisoformat(entry.at)

@@ -28,7 +28,7 @@ from flopguard_operator.books import Books, refuse_unfit
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.conditions import Condition
-from flopguard_operator.departed import Departures
+from flopguard_operator.departed import Claimed, Departures
 from flopguard_operator.documents import Documents
 from flopguard_operator.gathering import Reading, Refused
 from flopguard_operator.ledger.accounts import totals
@@ -306,8 +306,12 @@ class Cycle:
         """Return the runs without an object of which something may still run."""
         if ledger.status != c.TRUE:
             return []
-        claimed = {pod.uid for view in views for pod in view.pods}
-        claimed |= {pod.uid for one in refused for pod in one.pods}
+        found = [(view.ref.uid, view.pods) for view in views]
+        found += [(gathering.reference(one.raw).uid, one.pods) for one in refused]
+        claimed = Claimed(
+            runs=frozenset(uid for uid, _ in found),
+            pods=frozenset(pod.uid for _, pods in found for pod in pods),
+        )
         return await self.departures.views(
             self.cache, self.books, self.auditor.hearing, claimed
         )

@@ -23,11 +23,23 @@ from flopguard_operator.ledger.machines import is_processor
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
 from flopguard_operator.settling import RunView
+from flopguard_operator.watching import counts
 
 RUN_GONE = "RunGone"
 """A hold ends because its FineTuneRun was removed without the hold's finalizer."""
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The runs that a cycle has found, and the pods that they claim.
+
+    One of them may be gone by now: then its turn comes with the next cycle.
+    """
+
+    runs: frozenset[str]
+    pods: frozenset[str]
 
 
 @dataclass
@@ -36,13 +48,13 @@ class Departures:
 
     cluster: Cluster
     followed: set[str] = field(default_factory=set)
-    """UIDs of the runs without an object of which some stream is open."""
+    """UIDs of the runs without an object of which a stream is open, or a hold."""
     _gone: set[str] = field(default_factory=set)  # runs; the API server said so
     _over: set[str] = field(default_factory=set)  # runs without an open stream
     _spent: set[str] = field(default_factory=set)  # streams that nothing can change
 
     async def views(
-        self, cache: Cache, books: Books, hearing: Hearing, claimed: Collection[str]
+        self, cache: Cache, books: Books, hearing: Hearing, claimed: Claimed
     ) -> list[RunView]:
         """Return the departed runs that have an open stream, as the ledger knows them.
 
@@ -50,10 +62,10 @@ class Departures:
             cache: what the watches tell.
             books: what the ledger tells.
             hearing: what is remembered of streams.
-            claimed: UIDs of the pods that runs claim which are there.
+            claimed: what this cycle looks at already.
         """
-        pods = _pods_by_run(cache, books, hearing, claimed)
-        away = books.accounts.keys() - cache.runs.keys()
+        pods = _pods_by_run(cache, books, hearing, claimed.pods)
+        away = books.accounts.keys() - cache.runs.keys() - claimed.runs
         self.followed = {
             uid
             for uid in away
@@ -87,6 +99,8 @@ class Departures:
         account, marks = books.accounts[uid], books.of_run(uid)
         if account.terms_set is None:
             return False
+        if account.hold is not None:
+            return True  # for the last time: it ends now
         streams = {
             *(attempt.stream for attempt in account.attempts),
             *account.gaps,
@@ -136,7 +150,8 @@ def is_open(stream: str, account: Account, mark: Mark, pod: Pod | None) -> bool:
     if stream in account.closed:
         return False
     gap = account.gaps.get(stream)
-    return not settled.final or gaps.is_open(gap, closed=False)
+    exact = settled.final and counts(settled)
+    return not exact or gaps.is_open(gap, closed=False)
 
 
 def _runs(pod: Pod | None) -> bool:

@@ -112,7 +112,7 @@ def charge(
         patience: how long is waited.
         closed: whether the ledger has closed its gap.
     """
-    if known.final and _is_exact(known, before, patience):
+    if known.final and _is_exact(known):
         return _reduced(before, 0, 0, FINAL_RECORD)
     if closed:
         left = before.flops - known.gain if before else 0
@@ -125,15 +125,13 @@ def charge(
     return _charged(run, known, before, patience)
 
 
-def _is_exact(known: Stream, before: GapCharged | None, patience: Patience) -> bool:
+def _is_exact(known: Stream) -> bool:
     """Say whether a final record tells all: not of pages that are gone, or never were.
 
-    A hook that was switched off leaves a record of nothing. Of a pod that has ended
-    within the grace time that is believed: it may have failed before it computed.
+    A hook that was switched off leaves a record of nothing, as does a pod that failed
+    before it computed. Nobody can tell them apart, however soon they ended.
     """
-    until = known.now if known.ended is None else known.ended
-    brief = before is None and until - known.proven < patience.grace
-    return known.regressed is None and (known.metered or brief)
+    return known.regressed is None and known.metered
 
 
 def _is_due(known: Stream, before: GapCharged | None, patience: Patience) -> bool:

@@ -123,7 +123,10 @@ class Publisher:
         raw, news = one.raw, [one.condition]
         if one.condition.type != c.WORKLOAD_CONFLICT:
             news.append(Condition(c.WORKLOAD_CONFLICT, c.FALSE))
-        news.append(conditions.of_refused(one.pods, self._beside(one)))
+        metering = conditions.of_refused(one.pods, self._beside(one))
+        known = [text(each, "type") for each in items(raw, "status", "conditions")]
+        if metering.status == c.TRUE or metering.type in known:
+            news.append(metering)
         generation = int(at(raw, "metadata", "generation") or 0)
         held = self.books.account(reference(raw)).hold is not None
         wanted: dict[str, Any] = {

@@ -215,12 +215,20 @@ def _attempts(
     marks: Mapping[str, Mark],
     saves: Iterable[WeightsSaved],
 ) -> Iterator[AttemptOpened]:
-    """Record each stream that counted for the first time, with what it continues."""
+    """Record each stream that counted for the first time, with what it continues.
+
+    And each that is charged, once it runs: were the operator to die before it is heard
+    or its grace time is over, nobody would know of it.
+    """
+    runs = [known.stream for known in view.watched.streams]
+    charged = {uid for uid in runs if view.given.get(uid, Given()).devices}
     weights = {save.stream: save.path for save in (*account.saves, *saves)}
     opened = list(account.attempts)
     running = {pod.uid for pod in view.pods if not pod.gone and not pod.ended}
     for pod in view.pods:
-        if pod.uid not in marks or any(a.stream == pod.uid for a in opened):
+        if pod.uid not in marks and pod.uid not in charged:
+            continue
+        if any(attempt.stream == pod.uid for attempt in opened):
             continue
         cause, predecessor = _cause(pod, opened, running, account.attempts_at_release)
         given = view.given.get(pod.uid, Given())

@@ -77,13 +77,15 @@ def test_a_hook_that_was_switched_off_keeps_its_charge(scene: Scene) -> None:
     assert scene.gaps()[-1].flops >= 130 * SECOND
 
 
-def test_a_short_pod_that_counted_nothing_is_not_charged(scene: Scene) -> None:
-    """It failed before it computed: the grace time is for that."""
+def test_a_short_pod_that_counted_nothing_is_charged(scene: Scene) -> None:
+    """Else many short ones with the hook switched off would cost nothing."""
     scene.look(0)
     scene.pod.end(scene.clock.now + 1000, spoke=None, final=True, words=True)
     scene.look(2)
 
-    assert scene.gaps() == []
+    (gap,) = scene.gaps()
+    assert (gap.change, gap.reason) == ("Closed", "EndedUnproven")
+    assert SECOND <= gap.flops <= 5 * SECOND
 
 
 def test_a_mark_proves_nothing_until_it_is_durable(scene: Scene) -> None:
@@ -131,6 +133,22 @@ def test_a_node_that_could_not_be_read_is_asked_for_again(
     scene.look(50)
 
     assert scene.gaps()[-1].change == "Closed"
+
+
+def test_a_pod_that_an_operator_saw_and_died_is_charged_by_the_next(
+    scene: Scene,
+) -> None:
+    """It was in its grace time, and is gone: the ledger knows that it ran."""
+    scene.pod.speaks = False
+    scene.look(5)
+    scene.world.start()
+    scene.world.cache.pods.clear()
+    scene.clock.now += 10_000
+    scene.world.once()
+
+    (gap,) = scene.gaps()
+    assert (gap.change, gap.reason) == ("Opened", "NotMetered")
+    assert gap.flops >= 15 * SECOND
 
 
 def test_a_deleted_pod_of_which_nothing_was_heard_is_charged_at_once(

@@ -51,7 +51,7 @@ class TermsSet:
 
 @dataclass(frozen=True)
 class AttemptOpened:
-    """A pod of the run started counting: one stream, one attempt."""
+    """A pod of the run started counting, or runs and is charged: one stream."""
 
     run: RunRef
     stream: str  # pod UID
