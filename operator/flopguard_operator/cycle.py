@@ -17,8 +17,6 @@ import structlog
 from flopguard_operator import (
     auditing,
     gathering,
-    programs,
-    retaining,
     settling,
     sidecars,
 )
@@ -28,7 +26,7 @@ from flopguard_operator.books import Books, refuse_unfit
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.conditions import Condition
-from flopguard_operator.departed import Claimed, Departures
+from flopguard_operator.departed import Departures, claimed
 from flopguard_operator.documents import Documents
 from flopguard_operator.gathering import Reading, Refused
 from flopguard_operator.ledger.accounts import totals
@@ -39,6 +37,7 @@ from flopguard_operator.listening import EVERY_CYCLES, Listener
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.models.shelf import Shelf
 from flopguard_operator.observed import Pod
+from flopguard_operator.programs import retentions
 from flopguard_operator.publishing import Publisher, Situation
 from flopguard_operator.ruleshelf import RuleShelf
 from flopguard_operator.retaining import Demand
@@ -160,15 +159,15 @@ class Cycle:
         views += leaving
         raised = self._raise(views, refused, found) if ledger.status == c.TRUE else []
         views = [await self._watched(view, raised, ledger) for view in views]
-        self.auditor.keep({*self.cache.runs, *self.departures.followed}, pods)
+        kept = {*self.departures.followed, *(view.ref.uid for view in views)}
+        self.auditor.keep({*self.cache.runs, *kept}, pods)
         plans = self._plans(views, raised)
         # A crash before this line: the marks are read again, nothing was decided.
         ledger, events = await self._commit(plans, raised, ledger)
         # A crash after it: the account asks for the same status and the same hold.
         if ledger.status == c.TRUE:
             self.auditor.settled()
-            gone = [v for v in views if v.ref.uid in self.departures.followed]
-            self.departures.settled(gone, self.books, self.auditor.hearing)
+            self.departures.settled(views, self.auditor.hearing)
         if ledger.status == c.TRUE and read is not None:
             self.cache.forget_gone_pods(pods)
         if self.leads() and not self.books.fenced.is_set():
@@ -306,15 +305,8 @@ class Cycle:
         """Return the runs without an object of which something may still run."""
         if ledger.status != c.TRUE:
             return []
-        found = [(view.ref.uid, view.pods) for view in views]
-        found += [(gathering.reference(one.raw).uid, one.pods) for one in refused]
-        claimed = Claimed(
-            runs=frozenset(uid for uid, _ in found),
-            pods=frozenset(pod.uid for _, pods in found for pod in pods),
-        )
-        return await self.departures.views(
-            self.cache, self.books, self.auditor.hearing, claimed
-        )
+        known = self.cache, self.books, self.auditor.hearing
+        return await self.departures.views(*known, claimed(views, refused))
 
     async def _of_held(self, view: RunView) -> RunView:
         """Ask the API server live about a run that is held and unproven, or deleted."""
@@ -390,7 +382,9 @@ class Cycle:
         views = [view for view, _ in plans]
         papers = await self.documents.gather(views, events, self.cache, self.books)
         events += papers.events
-        events += self._retention()  # after the count of entries, which leaves it out
+        # After the count of entries, which does not have it.
+        years, programs = self.settings.retention_years, self.cache.programs
+        events += retentions(self.books.retention, years, programs.values())
         if not (events or raised):
             return ledger, []
         try:
@@ -401,14 +395,6 @@ class Cycle:
             if plan.events:
                 self._settled[view.ref.uid] = time.monotonic()
         return ledger, events
-
-    def _retention(self) -> list[Event]:
-        """Return the entry that says for how long the ledger is kept, if one is due."""
-        reason = "the default of the installation (operator.ledger.retentionYears)"
-        default = Demand(self.settings.retention_years, reason)
-        asked = programs.retention(self.cache.programs.values())
-        found = retaining.due(self.books.retention, default, asked)
-        return [] if found is None else [found]
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from flopguard_operator import gaps, gathering
 from flopguard_operator.books import Books
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
+from flopguard_operator.gathering import Refused
 from flopguard_operator.hearing import Hearing
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.machines import is_processor
@@ -40,6 +41,16 @@ class Claimed:
 
     runs: frozenset[str]
     pods: frozenset[str]
+
+
+def claimed(views: Iterable[RunView], refused: Iterable[Refused]) -> Claimed:
+    """Return what a cycle has found."""
+    found = [(view.ref.uid, view.pods) for view in views]
+    found += [(gathering.reference(one.raw).uid, one.pods) for one in refused]
+    return Claimed(
+        runs=frozenset(uid for uid, _ in found),
+        pods=frozenset(pod.uid for _, pods in found for pod in pods),
+    )
 
 
 @dataclass
@@ -81,16 +92,15 @@ class Departures:
                 _log.exception("departed run cannot be followed", uid=uid)
         return views
 
-    def settled(self, views: Iterable[RunView], books: Books, hearing: Hearing) -> None:
+    def settled(self, views: Iterable[RunView], hearing: Hearing) -> None:
         """Take in that a cycle is durable: what it found finished is looked at no more.
 
         Args:
-            views: departed runs, with what was seen of their streams.
-            books: what the ledger tells now.
+            views: runs with what was seen of their streams.
             hearing: what is remembered of streams.
         """
         for view in views:
-            if view.ref.uid in books.accounts:
+            if view.ref.uid in self.followed:
                 self._spent |= set(_spent(view, hearing))
 
     def _is_followed(

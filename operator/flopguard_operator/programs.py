@@ -8,12 +8,14 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from flopguard_operator import retaining
 from flopguard_operator.api import resolve
 from flopguard_operator.api.fields import SpecError, read
 from flopguard_operator.api.finetunerun import RunSpec, WorkloadRef
 from flopguard_operator.api.program import ProgramSpec, RetentionSpec
 from flopguard_operator.flops import display, percent
 from flopguard_operator.ledger.accounts import Account, totals
+from flopguard_operator.ledger.entries import RetentionSet
 from flopguard_operator.ledger.policies import Law
 from flopguard_operator.models.catalogue import NOTHING, Catalogue
 from flopguard_operator.observed import Raw, at, text
@@ -32,7 +34,22 @@ def members(name: str, accounts: Mapping[str, Account]) -> list[Account]:
     ]
 
 
-def retention(raws: Iterable[Raw]) -> Iterator[Demand]:
+def retentions(
+    known: RetentionSet | None, years: int, raws: Iterable[Raw]
+) -> list[RetentionSet]:
+    """Return the entry that says for how long the ledger is kept, if one is due.
+
+    Args:
+        known: the ledger's newest.
+        years: by the settings of the operator.
+        raws: all programs.
+    """
+    reason = "the default of the installation (operator.ledger.retentionYears)"
+    found = retaining.due(known, Demand(years, reason), _demands(raws))
+    return [] if found is None else [found]
+
+
+def _demands(raws: Iterable[Raw]) -> Iterator[Demand]:
     """Yield for how long each program asks that the ledger is kept, if it does."""
     for raw in raws:
         name, asked = text(raw, "metadata", "name"), at(raw, "spec", "retention")
