@@ -152,15 +152,16 @@ class Cycle:
         reading = read or Reading({}, UNREAD)
         found = await self._listen(pods, views, reading)
         views = [await self._of_held(view) for view in views]
-        # After those that are there: a pod that both know of belongs to these.
-        views += await self._departed(views, refused, ledger)
+        if ledger.status == c.TRUE:
+            known = self.cache, self.books, self.auditor.hearing
+            views += await self.departures.views(*known, claimed(views, refused))
         views = await self.auditor.strays(views, self.cache, self.books.owner)
         leaving, refused = await self._leaving(refused)
         views += leaving
         raised = self._raise(views, refused, found) if ledger.status == c.TRUE else []
         views = [await self._watched(view, raised, ledger) for view in views]
-        kept = {*self.departures.followed, *(view.ref.uid for view in views)}
-        self.auditor.keep({*self.cache.runs, *kept}, pods)
+        kept = {*self.cache.runs, *self.departures.followed}
+        self.auditor.keep({*kept, *(view.ref.uid for view in views)}, pods)
         plans = self._plans(views, raised)
         # A crash before this line: the marks are read again, nothing was decided.
         ledger, events = await self._commit(plans, raised, ledger)
@@ -298,15 +299,6 @@ class Cycle:
             else:
                 staying.append(one)
         return leaving, staying
-
-    async def _departed(
-        self, views: list[RunView], refused: list[Refused], ledger: Condition
-    ) -> list[RunView]:
-        """Return the runs without an object of which something may still run."""
-        if ledger.status != c.TRUE:
-            return []
-        known = self.cache, self.books, self.auditor.hearing
-        return await self.departures.views(*known, claimed(views, refused))
 
     async def _of_held(self, view: RunView) -> RunView:
         """Ask the API server live about a run that is held and unproven, or deleted."""
