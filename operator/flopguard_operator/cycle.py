@@ -14,12 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from flopguard_operator import (
-    auditing,
-    gathering,
-    settling,
-    sidecars,
-)
+from flopguard_operator import auditing, gathering, settling, sidecars
 from flopguard_operator import conditions as c
 from flopguard_operator.auditing import Auditor
 from flopguard_operator.books import Books, refuse_unfit
@@ -40,7 +35,6 @@ from flopguard_operator.observed import Pod
 from flopguard_operator.programs import retentions
 from flopguard_operator.publishing import Publisher, Situation
 from flopguard_operator.ruleshelf import RuleShelf
-from flopguard_operator.retaining import Demand
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView
 
