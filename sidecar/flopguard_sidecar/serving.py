@@ -125,8 +125,9 @@ class Sidecar:
                     await stop.wait()
             if not stop.is_set():
                 self.scan()
-        self.scan()  # nobody knows how long the kubelet waits
-        await asyncio.sleep(_until_next_second(time.time()))
+        if not self._settings.is_attached:  # then there is a kubelet
+            self.scan()  # nobody knows how long it waits
+            await asyncio.sleep(_until_next_second(time.time()))
         self.scan(is_last=True)
         server.close()
         self._log.info(
