@@ -157,10 +157,9 @@ def further_lines(case: Case) -> Iterator[Verdict]:
         total = case.counted if line.total is None else line.total
         what = "base and modification" if line.subject == SUM else "the modification"
         text = f"{what}: {usage(total, line.limit)}"
-        if line.near:
-            near = f"{text}: {line.near} % of a further line is reached."
-            told = f"{near} {line.explanation}"
-            yield Verdict(WARN, reasons.LINE_NEARS, line.near, line.limit, told, total)
+        for near in line.near:
+            told = f"{text}: {near} % of a further line is reached. {line.explanation}"
+            yield Verdict(WARN, reasons.LINE_NEARS, near, line.limit, told, total)
         if line.state == evaluation.CROSSED:
             told = f"{text}: {line.explanation} See {line.citation}. {line.silent}"
             yield Verdict(

@@ -40,8 +40,8 @@ class LineVerdict:
     left: int | Fraction | None
     """FLOPs that are left; None where nobody can say."""
     percent: str | None
-    near: int
-    """The warning percentage that is reached, 0 for none."""
+    near: tuple[int, ...]
+    """The warning percentages that are reached."""
     citation: str
     explanation: str
     silent: str
@@ -159,7 +159,7 @@ def _line(rule_set: RuleSet, line: Line, base: BaseModel, count: int) -> LineVer
     total = None if start is None else start + count
     least = count if total is None else total  # the base took something, too
     state = CROSSED if least > limit else UNSAID if total is None else BELOW
-    near = [each for each in line.warn_at_percent if 100 * least >= each * limit]
+    near = (each for each in line.warn_at_percent if 100 * least >= each * limit)
     told = told_of(line.explanation, base, rule_set, limit)
     return LineVerdict(
         name=line.name,
@@ -169,7 +169,7 @@ def _line(rule_set: RuleSet, line: Line, base: BaseModel, count: int) -> LineVer
         total=total,
         left=None if total is None else max(0, exact(limit - total)),
         percent=None if total is None else percent(total, limit),
-        near=max(near, default=0),
+        near=tuple(sorted(near)),
         citation=line.citation,
         explanation=told,
         silent=line.silent,

@@ -76,7 +76,7 @@ def _line(line: LineVerdict) -> str:
         silent = f" {line.silent}" if line.silent else ""
         return f"Line: {what}: crossed. {line.explanation}{silent} ({line.citation})"
     if line.state == BELOW and line.left is not None:
-        near = f", {line.near} % of it is reached" if line.near else ""
+        near = f", {line.near[-1]} % of it is reached" if line.near else ""
         return f"Line: {what}: {display(line.left)} FLOPs are left{near}."
     return f"Line: {what}: cannot be said, the base is not known."
 

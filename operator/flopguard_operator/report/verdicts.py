@@ -55,7 +55,7 @@ def duties_json(verdict: PolicyVerdict) -> list[dict[str, Any]]:
 def line_json(line: LineVerdict) -> dict[str, Any]:
     """Return how a modification stands to one further line."""
     return {name: _value(value) for name, value in asdict(line).items()} | {
-        "near": line.near or None,
+        "near": list(line.near),
         "silent": line.silent or None,
     }
 
