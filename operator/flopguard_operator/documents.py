@@ -211,13 +211,15 @@ def counted(
     Args:
         accounts: by run UID, before them.
         events: of the same commit.
-        own: entries about the ledger itself, without counts.
+        own: entries about the ledger itself before them, without counts.
     """
     after = dict(accounts)
     for event in events:
         if event.run != NO_RUN:
             uid = event.run.uid
             after[uid] = apply(after.get(uid, Account(event.run)), event)
+        else:
+            own += not isinstance(event, RunsCounted)
     return census.entry(census.of(after), own)
 
 
