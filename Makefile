@@ -84,7 +84,7 @@ fuzz-verify: install ## Let atheris look for bytes that crash or fool the verifi
 	@PYTHONPATH=tests $(BIN)/python -m robustness.reading -max_total_time=$(or $(FUZZ_SECONDS),60)
 
 .PHONY: robustness
-robustness: install ## Break everything on purpose: docs/robustness.md (hours; SHARE=0.01 for a look, ROBUSTNESS=--resume)
+robustness: install ## Break everything on purpose: docs/robustness.md (hours, one of them on a cluster; SHARE=0.01 for a look; ROBUSTNESS=--resume)
 	@PYTHONPATH=tests $(BIN)/python -m robustness --share $(or $(SHARE),1 --write) $(ROBUSTNESS)
 
 .PHONY: test-versions

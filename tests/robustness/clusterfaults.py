@@ -56,7 +56,10 @@ class Stage:
         patch = [{"op": "add", "path": path, "value": value} for value in _SHORT]
         change = ("--type=json", "-p", json.dumps(patch))
         inside.run("patch", release.OPERATOR, *change)
-        inside.run("rollout", "status", release.OPERATOR, "--timeout=50s")
+        ask = ("rollout", "status", release.OPERATOR, "--timeout=30s")
+        inside.wait_for(
+            lambda: inside.run(*ask), 3 * BACK_SECONDS, "an operator with short times"
+        )
         return cls(kubectl, state)
 
     @property
