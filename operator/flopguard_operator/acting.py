@@ -25,7 +25,7 @@ from flopguard_operator.ledger.entries import (
 )
 from flopguard_operator.observed import Job, Raw, at
 from flopguard_operator.policy.verdict import HOLD
-from flopguard_operator.settling import Plan, RunView, nearest_limit
+from flopguard_operator.settling import Plan, RunView, nearest
 from flopguard_operator.workloads import job as jobs
 
 _log = structlog.get_logger()
@@ -116,10 +116,11 @@ async def on_workload(
 def _notes(view: RunView, plan: Plan) -> jobs.Notes:
     """Return what the annotations of a Job that runs, or may run again, say."""
     found = plan.hold or status.headline(plan.verdicts)
+    used, limit = nearest(view, plan.totals)
     return jobs.Notes(
         state=jobs.WARNED if status.headline(plan.verdicts) else jobs.RUNNING,
-        used=display(plan.totals.upper),
-        limit=display(found.limit if found else nearest_limit(view)),
+        used=display(found.counted if found else used),
+        limit=display(found.limit if found else limit),
         reason=f"{found.reason} at {found.percent} %" if found else "",
     )
 

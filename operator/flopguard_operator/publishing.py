@@ -42,7 +42,7 @@ from flopguard_operator.noting import rollback
 from flopguard_operator.observed import Raw, at, items, text
 from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.settings import Settings
-from flopguard_operator.settling import Plan, RunView, nearest_limit
+from flopguard_operator.settling import Plan, RunView, nearest, nearest_limit
 from flopguard_operator.workloads import job
 
 HASTE_SECONDS = 10.0  # the lock sees a new status within one
@@ -258,14 +258,14 @@ def _with(raw: Raw, news: list[Condition], generation: int) -> list[dict[str, An
 def _sample(
     view: RunView, plan: Plan, around: Surroundings, account: Account
 ) -> RunSample:
-    ref, limit = view.ref, nearest_limit(view)
-    upper, rate = plan.totals.upper, around.flops_per_second
+    ref, rate = view.ref, around.flops_per_second
+    used, limit = nearest(view, plan.totals)
     return RunSample(
         labels=(ref.namespace, ref.name, view.program, view.terms.policy),
         measured=plan.totals.measured,
-        upper=upper,
+        upper=plan.totals.upper,
         limit=limit,
-        crossing_seconds=status.seconds_to(limit, upper, rate),
+        crossing_seconds=status.seconds_to(limit, used, rate),
         held=account.hold is not None,
         per_step=status.per_step(account, around.marks, around.processes),
         coverage=coverage.parts(around.spans),

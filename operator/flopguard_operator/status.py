@@ -18,7 +18,7 @@ from flopguard_operator.naming import MANAGER
 from flopguard_operator.policy.checks import budget_limit
 from flopguard_operator.policy.verdict import HOLD, Verdict
 from flopguard_operator.processes import Process
-from flopguard_operator.settling import Plan, RunView, nearest_limit
+from flopguard_operator.settling import Plan, RunView, nearest
 
 
 def build(
@@ -29,16 +29,16 @@ def build(
     A field that does not apply is None, so that a merge patch removes it.
     """
     budget = budget_limit(view.terms.budget, view.governing.limit)
-    nearest = nearest_limit(view)
     upper = plan.totals.upper
-    seconds = seconds_to(nearest, upper, around.flops_per_second)
+    used, limit = nearest(view, plan.totals)
+    seconds = seconds_to(limit, used, around.flops_per_second)
     crosses_at = _later(around.now, seconds)
     return {
         "state": state(view, account, plan),
         "model": view.terms.base.name or None,
-        "usedDisplay": display(upper),
-        "limitDisplay": display(nearest),
-        "percentDisplay": percent(upper, nearest),
+        "usedDisplay": display(used),
+        "limitDisplay": display(limit),
+        "percentDisplay": percent(used, limit),
         "eta": _duration(seconds),
         "flops": {
             "measured": str(plan.totals.measured),

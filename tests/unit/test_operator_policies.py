@@ -427,5 +427,8 @@ def test_totals_stay_those_of_the_run(world: World) -> None:
     (account,) = world.books.accounts.values()
 
     assert totals(account).upper == 80
+    assert world.status()["usedDisplay"] == "30"
+    assert world.status()["limitDisplay"] == "3.33e3"
+    assert world.status()["percentDisplay"] == "0.90"
     assert world.status()["flops"]["upper"] == "80"
     assert world.status()["threshold"]["counted"] == "30"

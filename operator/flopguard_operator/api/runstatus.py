@@ -205,7 +205,7 @@ class RunStatus(ApiModel):
     model: Text | None = None
     """Name of the base model, the run's own or the program's."""
     used_display: Word | None = None
-    """`flops.upper` in short, "3.21e22"."""
+    """What counts against that limit, at most, in short: "3.21e22"."""
     limit_display: Word | None = None
     """The limit that is reached first, in short."""
     percent_display: Word | None = None
