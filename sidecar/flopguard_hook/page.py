@@ -4,7 +4,8 @@ Core: bytes in, values out; no I/O. The hook writes pages, the sidecar reads the
 
 A page holds two slots of 2,048 bytes. A process writes slot `generation & 1` whole and
 never touches the other one, so a write that is torn by a crash leaves the previous
-figures readable. All numbers are little-endian:
+figures readable. As long as it lives it holds the lock of the file (flock), so that a
+reader knows of which pages it has seen the last. All numbers are little-endian:
 
     offset  bytes  content
          0      8  magic `FLOPGRD` and the version, 1

@@ -4,7 +4,9 @@ The page is written by `pwrite`, never mapped: a mapped page that somebody trunc
 would kill the training process by SIGBUS.
 """
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 from typing import Any, Mapping
@@ -54,6 +56,7 @@ class PageWriter:
         # `pwrite` does not move a descriptor's offset: it tells whether it is ours.
         self._mark = _MARKS_FROM + int.from_bytes(os.urandom(4), "little") % _MARKS_FROM
         self._descriptor = _made(hidden)
+        _lock(self._descriptor)
         try:
             os.fchmod(self._descriptor, _MODE)  # whatever the umask
             os.lseek(self._descriptor, self._mark, os.SEEK_SET)
@@ -86,6 +89,7 @@ class PageWriter:
         if not self._is_open():
             flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self._stem + ".page", flags)
+            _lock(self._descriptor)
             os.lseek(self._descriptor, self._mark, os.SEEK_SET)
         written = os.pwrite(self._descriptor, slot, (generation & 1) * SLOT_BYTES)
         if written != SLOT_BYTES:
@@ -127,6 +131,12 @@ class PageWriter:
         except OSError as error:  # a handler's TimeoutError is one, too
             raise_users(error)
             return False
+
+
+def _lock(descriptor: int) -> None:
+    """Show a reader that the process lives: the kernel lets go when it dies."""
+    with contextlib.suppress(OSError):  # not every file system has locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _made(path: str) -> int:

@@ -5,6 +5,7 @@ and no file is read further than its bound. The folder remembers the last valid 
 of every page, so that damage does not lower the mark.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -74,6 +75,27 @@ class Folder:
             return self._scan(directory)
         finally:
             os.close(directory)
+
+    def is_written(self) -> bool:
+        """Say whether a process that has not exited may still write one of the pages.
+
+        To be asked before a scan: of the others the scan then tells all.
+        """
+        try:
+            directory = os.open(self._path, _OPEN_FOLDER)
+        except OSError:
+            return False
+        try:
+            return any(
+                _is_locked(directory, nonce) for nonce in self._unclosed(directory)
+            )
+        finally:
+            os.close(directory)
+
+    def _unclosed(self, directory: int) -> list[str]:
+        nonces, _ = self._list(directory)
+        seen = {n: self._seen.get(n) for n in nonces}
+        return [n for n, one in seen.items() if one is None or not one.page.closed]
 
     def _scan(self, directory: int) -> Scan:
         nonces, problems = self._list(directory)
@@ -190,6 +212,23 @@ def _read_facts(directory: int, seen: _Seen, room: int) -> int:
         return 0
     seen.page = replace(seen.page, facts=text)
     return len(text) - before
+
+
+def _is_locked(directory: int, nonce: str) -> bool:
+    """Say whether the hook of a living process holds the lock of its page."""
+    try:
+        file = os.open(f"{nonce}.page", _OPEN_FILE, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # no locks here
+    finally:
+        os.close(file)
+    return False
 
 
 def _read(directory: int, name: str, limit: int) -> bytes:

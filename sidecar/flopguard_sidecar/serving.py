@@ -27,6 +27,8 @@ from flopguard_sidecar.server import JSON, METRICS, Answer, Server
 from flopguard_sidecar.termination import TerminationLog
 
 STALE_SECONDS = 30.0
+LINGER_SECONDS = 10.0  # the kubelet kills before, two seconds after the grace period
+_LINGER_PAUSE = 0.05
 UID_HEADER = "X-Flopguard-Pod-Uid"  # the operator's check of whom it has reached
 AGE_HEADER = "X-Flopguard-Mark-Age-Ms"  # how long ago the pages of a mark were read
 CPU_HEADER = "X-Flopguard-Cpu"  # cores of the node, widest vector unit, highest MHz
@@ -125,6 +127,7 @@ class Sidecar:
                     await stop.wait()
             if not stop.is_set():
                 self.scan()
+        await self._outlive_writers()
         if not self._settings.is_attached:  # then there is a kubelet
             self.scan()  # nobody knows how long it waits
             await asyncio.sleep(_until_next_second(time.time()))
@@ -134,16 +137,29 @@ class Sidecar:
             "final", pages=len(self._snapshot.mark.pages), sequence=self._sequence
         )
 
+    async def _outlive_writers(self) -> None:
+        """Scan on while a process lives that may still count, for as long as is left.
+
+        A pod that is evicted, or out of its grace period, has its containers told to
+        stop all at once, and the trainer may be the last to go.
+        """
+        end = time.monotonic() + LINGER_SECONDS
+        while self._folder.is_written() and time.monotonic() < end:
+            self.scan()
+            await asyncio.sleep(_LINGER_PAUSE)
+
     def scan(self, *, is_last: bool = False) -> None:
         """Read the folder, publish what it says, and keep the termination log current.
 
         A folder that cannot be read leaves the last mark standing, and growing old.
         """
+        # The last scan is what `final` vouches for: of processes that write no more.
+        is_last = is_last and not self._folder.is_written()
         try:
             self._publish(self._folder.scan())
             self._is_failing = False
-            # The last scan is what `final` vouches for.
             is_last = is_last and self._snapshot.is_whole
+            is_last = is_last and not self._folder.is_written()  # nor a new one
         except OSError as error:
             self._warn_once("the folder of pages cannot be read", error)
             is_last = False

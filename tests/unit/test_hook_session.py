@@ -1,6 +1,7 @@
 """The page and facts file that a process writes."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -34,6 +35,26 @@ def test_begun_is_written_before_done(tmp_path: Path) -> None:
 
     assert (during.done["forward"]["fp32"], during.begun["forward"]["fp32"]) == (0, 10)
     assert (after.done["forward"]["fp32"], after.begun["forward"]["fp32"]) == (10, 10)
+
+
+def test_a_process_holds_the_lock_of_its_page_until_it_dies(tmp_path: Path) -> None:
+    """The last scan of a sidecar tells all only of those that are dead."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        Session(str(tmp_path)).begin(CHARGES)
+        os.write(write, b"1")
+        signal.pause()
+    os.read(read, 1)
+    (path,) = tmp_path.glob("*.page")
+    with path.open("rb") as page:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(page, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        fcntl.flock(page, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    for end in (read, write):
+        os.close(end)
 
 
 def test_a_process_that_counts_nothing_writes_nothing(tmp_path: Path) -> None:

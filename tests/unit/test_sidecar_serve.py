@@ -1,5 +1,6 @@
 """The sidecar as a process: its signals, its termination log, its two addresses."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flopguard_sidecar.final import RECORD_BYTES
+from flopguard_sidecar.folder import Folder
 from standins.pages import file_bytes, forward, nonce, put
 from standins.sidecars import COMMAND, LIMIT_SECONDS, Running, sidecar, wait_for
 
@@ -95,6 +97,44 @@ def test_the_last_scan_is_in_a_later_second_than_the_signal(tmp_path: Path) -> N
 
     assert running.record().final
     assert running.termination_log.stat().st_mtime >= asked + 1
+
+
+def test_sigterm_is_outlived_while_a_process_may_still_count(tmp_path: Path) -> None:
+    """An evicted pod is told to stop as a whole, and the trainer may go last."""
+    with sidecar(tmp_path) as running:
+        path = put(running.pages, forward(41, generation=0))
+        with path.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            wait_for("the mark", lambda: running.record().begun == 41)
+            running.process.send_signal(signal.SIGTERM)
+            put(running.pages, forward(42, generation=1))
+            wait_for("a later mark", lambda: running.record().begun == 42)
+            during = running.record()
+            put(running.pages, forward(43, generation=2))
+        assert running.process.wait(timeout=LIMIT_SECONDS) == 0
+
+    assert not during.final
+    assert (running.record().begun, running.record().final) == (43, True)
+
+
+def test_the_page_of_a_process_that_lives_is_never_final(tmp_path: Path) -> None:
+    """Nor that of one whose last figures nobody has seen."""
+    path = put(tmp_path, forward(41))
+    folder = Folder(tmp_path)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert folder.is_written()
+    assert not folder.is_written()
+
+
+def test_a_page_that_was_closed_is_written_no_more(tmp_path: Path) -> None:
+    """A child that its process left behind may hold the lock for ever."""
+    path = put(tmp_path, forward(41, closed=True))
+    folder = Folder(tmp_path)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        before, _ = folder.is_written(), folder.scan()
+        assert (before, folder.is_written()) == (True, False)
 
 
 def test_a_killed_sidecar_leaves_a_whole_record_that_is_not_final(
