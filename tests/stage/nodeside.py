@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cluster.host import private_folder
 from cluster.state import State
 
 Object = dict[str, Any]
+DYING_SECONDS = 10.0
 
 
 def container_pids(status: Object) -> list[int]:
@@ -54,7 +56,10 @@ def starve(status: Object) -> None:
     group = _memory_group(pid) / "cgroup.procs"
     # It may end with the group: whoever cleans up kills all that is left in there.
     subprocess.run([sys.executable, "-c", _GLUTTON, str(pid), str(group)], check=False)
-    assert not _is_alive(pid), f"{status['name']} has outlived the want of memory"
+    end = time.monotonic() + DYING_SECONDS  # what is killed may yet have to be run
+    while _is_alive(pid):
+        assert time.monotonic() < end, f"{status['name']} outlived the want of memory"
+        time.sleep(0.05)
 
 
 _GLUTTON = """\
