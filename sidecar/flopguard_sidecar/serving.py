@@ -127,8 +127,8 @@ class Sidecar:
                     await stop.wait()
             if not stop.is_set():
                 self.scan()
-        await self._outlive_writers()
         if not self._settings.is_attached:  # then there is a kubelet
+            await self._outlive_writers()
             self.scan()  # nobody knows how long it waits
             await asyncio.sleep(_until_next_second(time.time()))
         self.scan(is_last=True)

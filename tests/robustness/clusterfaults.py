@@ -21,14 +21,14 @@ from cluster.addresses import Addresses
 from cluster.kubectl import Kubectl
 from cluster.progress import say
 from cluster.state import ProcessId, State
-from robustness.crew import Crew, exact
+from robustness.crew import SECONDS, Crew, exact
 from robustness.rows import Row, merge
 from stage import nodeside, prometheus, release
 from stage.scene import Object, sidecar, trainer
 
 SHARED_CREW = 3
 BACK_SECONDS = 60.0
-STRUCK_SECONDS = 180.0
+STRUCK_SECONDS = SECONDS
 TOLD_TRIALS = 5  # between two lines of progress
 _SHORT = ("--lease-seconds=4", "--grace-seconds=20")
 
