@@ -55,6 +55,11 @@ def budget_of(manifest: Path) -> int:
 def read_books(kubectl: Kubectl, file: Path, run: str) -> Books:
     """Export the ledger from the operator's pod, verify it, and fold it."""
     file.write_text(release.ledger(kubectl), encoding="utf-8")
+    return books_of(file, run)
+
+
+def books_of(file: Path, run: str) -> Books:
+    """Verify an exported ledger, and fold it."""
     lines = file.read_bytes().splitlines(keepends=True)
     report = verify_lines(lines, check_signature)
     contents = read(lines)

@@ -2,6 +2,7 @@
 
 Everything is real: Kubernetes (thrown away afterwards), torch, Prometheus, helm.
 Everything that is claimed is checked; the exit code is 0 only if all of it held.
+Where the cluster cannot run, `here` shows local mode instead, and says so.
 """
 
 import contextlib
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from cluster import lifecycle, volumes
+from cluster.host import unsupported_reason
 from cluster.kubectl import Kubectl, KubectlError
 from cluster.state import ClusterError, load
-from demo import outcome, telling, watching
+from demo import here, outcome, telling, watching
 from demo.files import (
     Books,
     budget_of,
@@ -48,6 +50,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that clean-up runs
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
+    why_not = None if os.environ.get("FLOPGUARD_CLUSTER") else unsupported_reason()
+    if why_not is not None:
+        return here.play(OUT, EXAMPLE, why_not)
     try:
         with _cluster() as kubectl:
             checks = _play(kubectl)

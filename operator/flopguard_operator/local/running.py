@@ -7,15 +7,19 @@ the program settles it before anything else.
 
 import platform
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flopguard_operator import rulebooks, settling
 from flopguard_operator.ledger.entries import Crossing, HoldReleased, HoldSet
-from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
+from flopguard_operator.ledger.errors import (
+    LedgerBrokenError,
+    LedgerError,
+    LedgerUnavailableError,
+)
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.local import asking, command, sidecar
 from flopguard_operator.local import state as states
@@ -39,6 +43,7 @@ FACTS_SECONDS = 15.0  # between two looks at what the processes say of themselve
 ORPHAN_SECONDS = 10.0  # between two looks at starts that nobody looks after
 STRAGGLER_SECONDS = 3.0  # for what a command leaves behind when it ends
 UNMETERED_SECONDS = 120.0
+_TROUBLE = (LedgerError, LedgerUnavailableError, SidecarError, OSError)
 
 
 class SpentError(Exception):
@@ -72,6 +77,7 @@ class Runner:
     _rate: Rate = field(default_factory=Rate)
     _held_since: float = 0.0  # monotonic; 0: not held in this life
     _complaint: str = ""  # about the ledger, as said last
+    _is_broken: bool = False  # the disk failed under the ledger
 
     def __post_init__(self) -> None:
         """Open the state folder."""
@@ -151,7 +157,7 @@ class Runner:
 
     def _watch(self, meter: Sidecar, running: Command) -> tuple[int, bool]:
         """Look again and again; return the command's exit code, and who ended it."""
-        began = time.monotonic()
+        self._is_due("unmetered", 0.0)
         while True:
             code = running.wait(self.options.interval_seconds)
             hold = self._look(meter)
@@ -160,8 +166,8 @@ class Runner:
             if hold is not None:
                 self._stop(meter, running, hold)
                 return running.wait(0) or 0, True
-            if time.monotonic() - began > UNMETERED_SECONDS:
-                self._doubt_once()
+            if self._is_due("unmetered", UNMETERED_SECONDS):
+                self._doubt_if_unmetered()
 
     def _look(self, meter: Sidecar) -> Verdict | None:
         """Do one cycle; return the verdict that stops the command, if any."""
@@ -171,7 +177,7 @@ class Runner:
             orphans_too = self._is_due("orphans", ORPHAN_SECONDS)
             self.looking.at_others(orphans_too=orphans_too)
             plan = self._decided(settle=self._is_due("settle", SETTLE_SECONDS))
-        except (LedgerError, LedgerUnavailableError, SidecarError) as error:
+        except _TROUBLE as error:
             # The pages keep what was counted; the limit holds without the ledger too.
             self._complain(str(error))
             plan = self._plan(settle=False)[1]
@@ -242,12 +248,12 @@ class Runner:
         try:
             told = sidecar.read(own.pages, uid)
             self.looking.take(uid, told, final=not left)
-            with self.state.locked() as store:
+            with self._own_ledger() as store:
                 self.books.load(store)
                 # Under the lock: the last of several to end proves the hold.
                 self.looking.at_others()
                 plan = self._commit(store, settle=True)
-        except (LedgerError, LedgerUnavailableError, SidecarError) as error:
+        except _TROUBLE as error:
             self._complain(f"{error}. The next start of this program settles this one")
             return
         self._doubt()
@@ -258,9 +264,9 @@ class Runner:
         if plan.hold is not None:
             self.sayer.say("held", asking.in_options(plan.hold.message))
 
-    def _doubt_once(self) -> None:
+    def _doubt_if_unmetered(self) -> None:
         """Say so if nothing was counted for a while."""
-        if not self.looking.is_metered and self._is_due("unmetered", float("inf")):
+        if not self.looking.is_metered:
             self._doubt()
 
     def _doubt(self) -> None:
@@ -289,9 +295,9 @@ class Runner:
     def _decided(self, *, settle: bool) -> Plan:
         """Decide, and commit what is new, from what is in the ledger then."""
         _, plan = self._plan(settle=settle)
-        if not plan.events and not self.state.is_stale:
+        if self._is_broken or not (plan.events or self.state.is_stale):
             return plan
-        with self.state.locked() as store:
+        with self._own_ledger() as store:
             self.books.load(store)
             newest = self.books.account.terms_set
             if newest is not None:
@@ -299,6 +305,22 @@ class Runner:
             plan = self._commit(store, settle=settle)
         self._complaint = ""
         return plan
+
+    @contextmanager
+    def _own_ledger(self) -> Iterator[SqliteStore]:
+        """Give the ledger to this process alone, unless its disk has failed before.
+
+        What a failed disk holds is only known to a process that starts anew.
+        """
+        if self._is_broken:
+            message = "the disk failed under the ledger"
+            raise LedgerUnavailableError(message)
+        try:
+            with self.state.locked() as store:
+                yield store
+        except LedgerBrokenError:
+            self._is_broken = True
+            raise
 
     def _commit(self, store: SqliteStore, *, settle: bool) -> Plan:
         """Decide once more, and append what is new; the ledger is this process's."""
