@@ -23,7 +23,7 @@ from flopguard_operator.evidence.verify import verify_pack
 from flopguard_operator.ledger.crew import digesting
 from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.verify import verify_lines
-from flopguard_operator.report.document import OUTCOMES
+from flopguard_operator.report.sections import OUTCOMES
 
 
 @click.group(

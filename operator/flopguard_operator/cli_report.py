@@ -21,16 +21,17 @@ from flopguard_operator.ledger.findings import OK, Report
 from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.report.as_json import as_json
-from flopguard_operator.report.document import OUTCOMES, compose
+from flopguard_operator.report.document import compose
 from flopguard_operator.report.escaping import as_line
 from flopguard_operator.report.facts import (
     CheckFact,
     LedgerFacts,
     ReportFacts,
-    gather,
 )
+from flopguard_operator.report.gathering import gather
 from flopguard_operator.report.html import page
 from flopguard_operator.report.markdown import markdown
+from flopguard_operator.report.sections import OUTCOMES
 from flopguard_operator.rulebooks import shipped
 
 _MOST_NAMES = 20  # of runs, in the message that none fits

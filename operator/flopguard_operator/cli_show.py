@@ -16,8 +16,8 @@ from flopguard_operator.ledger.entries import (
     Settlement,
 )
 from flopguard_operator.ledger.findings import OK, Report
-from flopguard_operator.report.document import OUTCOMES
 from flopguard_operator.report.escaping import as_line
+from flopguard_operator.report.sections import OUTCOMES
 from flopguard_operator.report.timeline import tell
 
 

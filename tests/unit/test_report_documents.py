@@ -15,22 +15,19 @@ from flopguard_operator.ledger.accounts import fold
 from flopguard_operator.ledger.entries import Entry
 from flopguard_operator.policy.terms import Approach, Terms
 from flopguard_operator.report.as_json import as_json
+from flopguard_operator.report.blocks import MOST_ROWS, Document
 from flopguard_operator.report.chart import thin
-from flopguard_operator.report.document import (
-    MOST_ROWS,
-    Document,
-    compose,
-    criterion,
-)
+from flopguard_operator.report.document import compose
 from flopguard_operator.report.escaping import as_markdown
 from flopguard_operator.report.facts import (
     CheckFact,
     LedgerFacts,
     Point,
     ReportFacts,
-    gather,
 )
+from flopguard_operator.report.gathering import gather
 from flopguard_operator.report.html import page
+from flopguard_operator.report.judgement import criterion
 from flopguard_operator.report.markdown import markdown
 from unit.story import (
     BASE,
@@ -66,7 +63,11 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note a tag, and whatever in it could make a browser fetch something."""
         self.tags.append(tag)
-        self.links += [f"{tag} {n}" for n, _ in attrs if n in {"src", "href", "action"}]
+        self.links += [
+            f"{tag} {n} {value}"
+            for n, value in attrs
+            if n in {"src", "href", "action"} and not (value or "").startswith("#")
+        ]
         self.links += [f"{tag} {name}" for name, _ in attrs if name.startswith("on")]
         if tag not in VOID:
             self.open.append(tag)
@@ -155,7 +156,7 @@ def test_verdict_stands_before_every_figure() -> None:
     lines = markdown(document(held_story())).splitlines()
     verdict = next(n for n, line in enumerate(lines) if line.startswith("**Held"))
 
-    assert verdict < lines.index("### Figures")
+    assert verdict < lines.index("### Figures and bounds")
     assert "Raise spec.budget.maxFlops above 1.01e22 to resume" in lines[verdict]
 
 
@@ -168,7 +169,7 @@ def test_hold_that_is_not_proven_says_so() -> None:
 
 
 CRITERIA = {
-    "far below": (10**18, 10**18, "): not met. At most 1e18 FLOPs were used"),
+    "far below": (10**18, 10**18, "): not met. At most 1e18 FLOPs count, 0.00 %"),
     "measured exactly at the line, which has to be passed": (
         33 * 10**21,
         33 * 10**21,

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from flopguard_operator.ledger.accounts import fold, totals
 from flopguard_operator.ledger.entries import Entry, RunRef
-from flopguard_operator.report.facts import LedgerFacts, RunFacts, gather
+from flopguard_operator.report.facts import LedgerFacts, RunFacts
+from flopguard_operator.report.gathering import gather
 from flopguard_operator.report.timeline import (
     ATTEMPT,
     HELD,

@@ -69,6 +69,8 @@ class PolicyVerdict:
     notes: tuple[Note, ...] = ()
     duties: tuple[Duty, ...] = ()
     """That come with the criterion; empty while it is not met."""
+    strict: bool = True
+    """Whether the limit is crossed above it only, or also at it."""
 
 
 def judge(
@@ -102,6 +104,7 @@ def judge(
         lines=lines(rule_set, base, totals, today),
         notes=tuple(_notes(rule_set, base, totals, count / Fraction(found.limit))),
         duties=duties(rule_set, base) if exceeded else (),
+        strict=rule_set.strict,
     )
 
 

@@ -5,12 +5,27 @@ from typing import Any
 
 from flopguard_operator.flops import percent
 from flopguard_operator.naming import CATEGORIES
-from flopguard_operator.report.document import criterion, headline
-from flopguard_operator.report.facts import AttemptFacts, ReportFacts, RunFacts
+from flopguard_operator.report import duties as owed
+from flopguard_operator.report import legal, methods, rounding
+from flopguard_operator.report.duties import DutyFacts
+from flopguard_operator.report.facts import (
+    AttemptFacts,
+    ReportFacts,
+    RunFacts,
+    SubjectFacts,
+)
+from flopguard_operator.report.form import Form, form
+from flopguard_operator.report.judgement import (
+    Criterion,
+    criteria,
+    criterion,
+    headline,
+    state,
+)
 from flopguard_operator.report.unknowns import unknowns
-from flopguard_operator.report.verdicts import duties_json, notes_json, policies_json
+from flopguard_operator.report.verdicts import notes_json, policies_json
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def as_json(facts: ReportFacts) -> dict[str, Any]:
@@ -36,27 +51,57 @@ def as_json(facts: ReportFacts) -> dict[str, Any]:
 
 
 def _run(run: RunFacts) -> dict[str, Any]:
-    done = run.totals.done
     account = run.account
     return {
         "uid": run.run.uid,
         "namespace": run.run.namespace,
         "name": run.run.name,
-        "as_of": run.last_at,
-        "verdict": headline(run)[0],
-        "criterion": criterion(run),
-        "problem": run.problem,
-        "measured": str(run.totals.measured),
-        "upper": str(run.totals.upper),
-        "gaps": str(run.totals.gaps),
-        "coverage": percent(*run.coverage) if run.coverage[1] else None,
+        **_subject(run),
         "previous": account.terms_set.previous if account.terms_set else "",
+        "program": account.terms_set.program if account.terms_set else "",
+        "attempts": [_attempt(attempt) for attempt in run.attempts],
+        "gap_charges": [
+            {
+                "pod": gap.pod,
+                "change": gap.change if stream not in account.closed else "Closed",
+                "reason": gap.reason,
+                "flops": str(gap.flops),
+                "seconds": gap.milliseconds // 1000,
+                "devices": gap.devices,
+            }
+            for stream, gap in sorted(account.gaps.items())
+        ],
+        "duties": _duties(run, owed.duties(run, {}, {})),
+        "not_known": list(unknowns(run)),
+    }
+
+
+def _subject(subject: SubjectFacts) -> dict[str, Any]:
+    """Return what a run and a program have in common."""
+    done, account, total = subject.totals.done, subject.account, subject.totals
+    return {
+        "as_of": subject.last_at,
+        "verdict": headline(subject)[0],
+        "criterion": criterion(subject),
+        "criterion_state": state(subject),
+        "problem": subject.problem,
+        "measured": str(total.measured),
+        "upper": str(total.upper),
+        "gaps": str(total.gaps),
+        "coverage": percent(*subject.coverage) if subject.coverage[1] else None,
         "by_category": {name: str(done.get(name, 0)) for name in CATEGORIES},
-        "budget": _exact(run.budget),
-        "threshold": _threshold(run),
-        "policies": policies_json(run.policies),
-        "open_questions": notes_json(run.policies[0]) if run.policies else [],
-        "duties": duties_json(run.policies[0]) if run.policies else [],
+        "learning": str(done.get("forward", 0) + done.get("backward", 0)),
+        "budget": _exact(subject.budget),
+        "shares": _shares(subject),
+        "threshold": _threshold(subject),
+        "base_model": legal.base_model(subject.terms.base) if subject.terms else None,
+        "policies": [
+            {**told, **_state(found)}
+            for told, found in zip(
+                policies_json(subject.policies), criteria(subject), strict=True
+            )
+        ],
+        "open_questions": notes_json(legal.notes(subject)),
         "verdicts": [
             {
                 "action": verdict.action,
@@ -65,21 +110,125 @@ def _run(run: RunFacts) -> dict[str, Any]:
                 "limit": str(verdict.limit),
                 "message": verdict.message,
             }
-            for verdict in run.verdicts
+            for verdict in subject.verdicts
         ],
         "held": account.hold_reason or None,
         "overshoot": None if account.proven is None else str(account.proven.overshoot),
         "releases": account.releases,
-        "attempts": [_attempt(attempt) for attempt in run.attempts],
+        "training_time": _usage(subject),
+        "model_documentation_form": _form(form(subject)),
+        "notification": legal.notification_state(subject),
+        "methods": [*methods.METHODS, methods.uncertainty(subject)],
         "timeline": [
             {"at": moment.at, "kind": moment.kind, "text": moment.text}
-            for moment in run.timeline
+            for moment in subject.timeline
         ],
-        "not_known": list(unknowns(run)),
     }
 
 
-def _threshold(run: RunFacts) -> dict[str, Any] | None:
+def _state(found: Criterion) -> dict[str, Any]:
+    return {"criterion": found.state, "proven": str(found.proven)}
+
+
+def _shares(subject: SubjectFacts) -> dict[str, Any]:
+    """Return the use of budget and threshold by each figure, as the page shows it."""
+    done = subject.totals.done
+    figures = {
+        "measured": subject.totals.measured,
+        "upper": subject.totals.upper,
+        "gaps": subject.totals.gaps,
+        **{name: done.get(name, 0) for name in CATEGORIES},
+        "learning": done.get("forward", 0) + done.get("backward", 0),
+    }
+    limits = {
+        "budget": subject.budget,
+        "threshold": subject.threshold.limit if subject.threshold else None,
+    }
+    return {
+        name: {figure: percent(n, limit) for figure, n in figures.items()}
+        for name, limit in limits.items()
+        if limit
+    }
+
+
+def _usage(subject: SubjectFacts) -> dict[str, Any]:
+    usage = subject.usage
+    return {
+        "first": usage.first or None,
+        "last": usage.last or None,
+        "wall_milliseconds": usage.wall,
+        "wall_days": rounding.days(usage.wall),
+        "devices": [
+            {"device": name, "milliseconds": spent, "days": rounding.days(spent)}
+            for name, spent in usage.devices
+        ],
+    }
+
+
+def _form(found: Form | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "policy": found.policy,
+        "reported": str(found.reported),
+        "proven": str(found.proven),
+        "within_margin": found.within_margin,
+        "items": [
+            {
+                "item": item.name,
+                "ai_office": item.ai_office,
+                "national_authorities": item.national,
+                "downstream_providers": item.downstream,
+                "known": item.known,
+            }
+            for item in found.items
+        ],
+        "notification": list(found.notification),
+    }
+
+
+def _duties(
+    subject: SubjectFacts, found: tuple[DutyFacts, ...]
+) -> dict[str, Any] | None:
+    """Return the duties with dates and fines; None while no criterion is met."""
+    if not found:
+        return None
+    return {
+        "duties": [
+            {
+                "name": each.duty.name,
+                "article": each.duty.article,
+                "text": each.duty.text,
+                "open_source_exempt": each.duty.open_source_exempt,
+                "within_days": each.duty.within_days,
+                "policies": list(each.policies),
+                "role": each.role,
+                "owner": each.owner or None,
+                "state": each.state,
+                "evidence": each.evidence or None,
+                "due": each.due or None,
+                "known": each.filled or None,
+            }
+            for each in found
+        ],
+        "dates": [
+            {"day": d.day, "text": d.text, "article": d.article}
+            for d in owed.calendar(subject)
+        ],
+        "fines": [
+            {
+                "text": f.text,
+                "article": f.article,
+                "percent_of_turnover": str(f.percent_of_turnover),
+                "euros": f.euros,
+                "effective": f.effective or None,
+            }
+            for f in owed.fines(subject)
+        ],
+    }
+
+
+def _threshold(run: SubjectFacts) -> dict[str, Any] | None:
     if run.threshold is None or run.terms is None:
         return None
     return {

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from flopguard_operator.flops import display
 from flopguard_operator.report.escaping import as_html
-from flopguard_operator.report.facts import Point, RunFacts
+from flopguard_operator.report.facts import Point, SubjectFacts
 from flopguard_operator.report.timeline import HELD, PROOF, RELEASE, WARNING
 
 _WIDTH, _HEIGHT = 900, 360
@@ -31,7 +31,7 @@ class Line:
     dash: str
 
 
-def chart(run: RunFacts) -> str:
+def chart(run: SubjectFacts) -> str:
     """Return a `<figure>` with the SVG, or a sentence where nothing is to be drawn."""
     points = thin(run.points)
     if not points or points[-1].upper == 0:
@@ -47,16 +47,18 @@ def chart(run: RunFacts) -> str:
         + _curve(frame, [p.measured for p in points], 'stroke-dasharray="5 3"')
         + _curve(frame, [p.upper for p in points], 'stroke-width="3"')
     )
-    name = as_html(f"{run.run.namespace}/{run.run.name}")
+    name = as_html(run.name)
     beyond = "".join(
         f" Not drawn, far above: {line.label}, {display(line.flops)} FLOPs."
         for line in far
     )
     return (
-        f'<figure>\n<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
+        f'<figure>\n<div class="wide" role="region" tabindex="0"'
+        ' aria-label="FLOPs over time">\n'
+        f'<svg role="img" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
         f' font-family="system-ui, sans-serif" font-size="11">\n'
         f"<title>FLOPs used by {name} over time, with its limits</title>\n{body}"
-        f"</svg>\n<figcaption>Thick: upper bound. Dashed curve: measured."
+        f"</svg>\n</div>\n<figcaption>Thick: upper bound. Dashed curve: measured."
         f" Horizontal: limits and warnings. Vertical: what happened.{beyond}"
         f"</figcaption>\n</figure>\n"
     )
@@ -69,7 +71,7 @@ def thin(points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(kept if not points or kept[-1] == points[-1] else [*kept, points[-1]])
 
 
-def limit_lines(run: RunFacts) -> list[Line]:
+def limit_lines(run: SubjectFacts) -> list[Line]:
     """Return the limits of a run and its warning percentages, as lines to draw."""
     lines: list[Line] = []
     if run.terms is None or run.threshold is None:
@@ -166,7 +168,7 @@ def _lines(frame: _Frame, lines: Sequence[Line]) -> str:
     return "".join(drawn)
 
 
-def _events(frame: _Frame, run: RunFacts) -> str:
+def _events(frame: _Frame, run: SubjectFacts) -> str:
     drawn: list[str] = []
     # What was committed together is one line in the picture.
     told = {(m.at, m.kind): m for m in run.timeline if m.kind in _MARKED}

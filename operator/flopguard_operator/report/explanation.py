@@ -99,7 +99,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "governs": explanation.governs,
         "policies": policies_json(explanation.verdicts),
         "totals": _totals(explanation),
-        "notes": notes_json(explanation.governing),
+        "notes": notes_json(explanation.governing.notes),
         "duties": duties_json(explanation.governing),
     }
 

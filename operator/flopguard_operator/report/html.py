@@ -5,57 +5,79 @@ tenant writes into a name can neither run nor phone home, and an archived page s
 shows the same in ten years.
 """
 
+import re
+from collections.abc import Iterator
+
+from flopguard_operator.report.blocks import Document, Part, Section, Table
 from flopguard_operator.report.chart import chart
-from flopguard_operator.report.document import Document, Part, Section, Table
 from flopguard_operator.report.escaping import as_html
+from flopguard_operator.report.style import POLICY, STYLE
 
-_STYLE = """
-:root { color-scheme: light; --good: #1a6b2f; --warn: #8a4b00; --bad: #a11212; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2, h3 { line-height: 1.2; }
-h2 { margin-top: 2.5rem; border-top: 2px solid #1b1b1b; padding-top: 1rem; }
-.verdict { border-left: .5rem solid; padding: .6rem 1rem; font-size: 1.15rem;
-  background: #f5f5f5; }
-.good { border-color: var(--good); } .warn { border-color: var(--warn); }
-.bad { border-color: var(--bad); }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-caption { text-align: left; color: #444; padding: .3rem 0; }
-th, td { border-bottom: 1px solid #bbb; padding: .3rem .5rem; text-align: left;
-  vertical-align: top; overflow-wrap: anywhere; }
-td { font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; }
-p, li { overflow-wrap: anywhere; }
-svg { width: 100%; height: auto; }
-@page { size: A4; margin: 16mm; }
-@media print { body { font-size: 10pt; margin: 0; max-width: none; padding: 0; }
-  h2, h3 { break-after: avoid; } tr, svg { break-inside: avoid; }
-  .part { break-before: page; } .part:first-of-type { break-before: auto; } }
-"""
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_FIGURE = re.compile(r"-|[0-9][0-9.,/]*(e[0-9]+)?( %)?", re.ASCII)
+_LINK = re.compile(r"https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/?#=&%+:@-]*)?", re.ASCII)
+_LONG = 60  # characters: a cell with more is given a wider column
+_SYMBOLS = {"good": "\u2713", "warn": "\u25b2", "bad": "\u2716"}  # not colour alone
+_LEDGER = "ledger"
 
 
 def page(document: Document) -> str:
     """Return the report as a self-contained, accessible HTML page."""
-    title = as_html(document.title)
-    parts = "".join(_part(part) for part in document.parts)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{title}</h1>\n<p>{as_html(document.lead)}</p>\n{parts}"
-        f"{_section(document.ledger, level=2)}</main>\n</body>\n</html>\n"
+    parts = "".join(
+        _part(part, f"part-{place}") for place, part in enumerate(document.parts)
+    )
+    return shell(
+        document.title,
+        '<a class="skip" href="#verdicts">Skip to the verdicts</a>\n'
+        f"<header>\n<h1>{as_html(document.title)}</h1>\n"
+        f"<p>{as_html(document.lead)}</p>\n{_contents(document)}</header>\n"
+        f'<main id="verdicts">\n{parts}'
+        f'<section id="{_LEDGER}">\n{_section(document.ledger, level=2)}</section>\n'
+        "</main>\n",
     )
 
 
-def _part(part: Part) -> str:
-    sections = "".join(_section(section, level=3) for section in part.sections)
+def shell(title: str, body: str) -> str:
+    """Return a page around a body that is HTML already."""
     return (
-        f'<section class="part">\n<h2>{as_html(part.title)}</h2>\n'
-        f'<p class="verdict {part.tone}"><strong>{as_html(part.verdict)}</strong></p>\n'
-        f"<p>{as_html(part.criterion)}</p>\n{sections}</section>\n"
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{as_html(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n{body}</body>\n</html>\n"
+    )
+
+
+def _contents(document: Document) -> str:
+    blocks = "".join(_of_part(p, f"part-{n}") for n, p in enumerate(document.parts))
+    ledger = f'<p><a href="#{_LEDGER}">{as_html(document.ledger.heading)}</a></p>\n'
+    return f'<nav aria-label="Contents">\n{blocks}{ledger}</nav>\n'
+
+
+def _of_part(part: Part, name: str) -> str:
+    items = "".join(
+        f'<li><a href="#{name}-{place}">{as_html(section.heading)}</a></li>\n'
+        for place, section in enumerate(part.sections)
+    )
+    return (
+        f'<p><a href="#{name}">{as_html(f"{part.kind} {part.title}")}</a></p>\n'
+        f"<ul>\n{items}</ul>\n"
+    )
+
+
+def _part(part: Part, name: str) -> str:
+    sections = "".join(
+        f'<section id="{name}-{place}">\n{_section(section, level=3)}</section>\n'
+        for place, section in enumerate(part.sections)
+    )
+    return (
+        f'<section class="part" id="{name}">\n'
+        f"<h2><small>{as_html(part.kind)}</small> {as_html(part.title)}</h2>\n"
+        f'<div class="verdict {part.tone}">\n'
+        f'<p class="word"><span aria-hidden="true">{_SYMBOLS[part.tone]}</span>'
+        f" Indicative criterion: {as_html(part.state)}</p>\n"
+        f"<p>{as_html(part.criterion)}</p>\n"
+        f"<p><strong>{as_html(part.verdict)}</strong></p>\n</div>\n"
+        f"{sections}</section>\n"
     )
 
 
@@ -64,22 +86,27 @@ def _section(section: Section, level: int) -> str:
     blocks += [f"<p>{as_html(paragraph)}</p>\n" for paragraph in section.paragraphs]
     if section.chart is not None:
         blocks.append(chart(section.chart))
-    if section.table is not None:
-        blocks.append(_table(section.table))
+    blocks += [_table(table) for table in _tables(section)]
     if section.bullets:
         items = "".join(f"<li>{as_html(bullet)}</li>\n" for bullet in section.bullets)
         blocks.append(f"<ul>\n{items}</ul>\n")
     return "".join(blocks)
 
 
+def _tables(section: Section) -> Iterator[Table]:
+    if section.table is not None:
+        yield section.table
+    yield from section.more
+
+
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{as_html(cell)}</th>' for cell in table.head)
-    rows = "".join(
-        f'<tr><th scope="row">{as_html(row[0])}</th>'
-        + "".join(f"<td>{as_html(cell)}</td>" for cell in row[1:])
-        + "</tr>\n"
-        for row in table.rows
+    kinds = tuple(_kind(column) for column in zip(*table.rows, strict=True))
+    kinds = kinds or ("",) * len(table.head)
+    head = "".join(
+        f'<th scope="col"{kind}>{as_html(cell)}</th>'
+        for cell, kind in zip(table.head, kinds, strict=True)
     )
+    rows = "".join(_row(row, kinds) for row in table.rows)
     # A wide table scrolls in its own box; the keyboard reaches it by the tabindex.
     return (
         f'<div class="wide" role="region" tabindex="0"'
@@ -87,3 +114,25 @@ def _table(table: Table) -> str:
         f"<caption>{as_html(table.caption)}</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n"
     )
+
+
+def _kind(column: tuple[str, ...]) -> str:
+    """Return how the cells of a column are set: figures to the right, prose wide."""
+    if all(_FIGURE.fullmatch(cell) for cell in column):
+        return ' class="n"'
+    return ' class="t"' if any(len(cell) > _LONG for cell in column) else ""
+
+
+def _row(row: tuple[str, ...], kinds: tuple[str, ...]) -> str:
+    cells = "".join(
+        f"<td{kind}>{_cell(cell)}</td>"
+        for cell, kind in zip(row[1:], kinds[1:], strict=True)
+    )
+    return f'<tr><th scope="row"{kinds[0]}>{as_html(row[0])}</th>{cells}</tr>\n'
+
+
+def _cell(text: str) -> str:
+    """Return a cell; one that is an address and nothing else can be followed."""
+    if _LINK.fullmatch(text):
+        return f'<a href="{as_html(text)}" rel="noreferrer">{as_html(text)}</a>'
+    return as_html(text)

@@ -1,6 +1,6 @@
 """Set a report in Markdown (CommonMark with tables)."""
 
-from flopguard_operator.report.document import Document, Part, Section, Table
+from flopguard_operator.report.blocks import Document, Part, Section, Table
 from flopguard_operator.report.escaping import as_markdown
 
 
@@ -15,9 +15,10 @@ def markdown(document: Document) -> str:
 
 def _part(part: Part) -> list[str]:
     blocks = [
-        f"## {as_markdown(part.title)}",
-        f"**{as_markdown(part.verdict)}**",
+        f"## {as_markdown(f'{part.kind} {part.title}')}",
+        f"**Indicative criterion: {as_markdown(part.state)}.**",
         as_markdown(part.criterion),
+        f"**{as_markdown(part.verdict)}**",
     ]
     for section in part.sections:
         if section.chart is None:
@@ -28,8 +29,8 @@ def _part(part: Part) -> list[str]:
 def _section(section: Section, level: int) -> list[str]:
     blocks = [f"{'#' * level} {as_markdown(section.heading)}"]
     blocks += [as_markdown(paragraph) for paragraph in section.paragraphs]
-    if section.table is not None:
-        blocks.append(_table(section.table))
+    tables = [section.table] if section.table is not None else []
+    blocks += [_table(table) for table in (*tables, *section.more)]
     if section.bullets:
         blocks.append(
             "\n".join(f"- {as_markdown(bullet)}" for bullet in section.bullets)

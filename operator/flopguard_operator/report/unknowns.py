@@ -20,7 +20,19 @@ _ALWAYS = (
         " without any is charged only where metering.chargeCpuPods asks for it."
     ),
     "Runs are judged one by one; the sum over a program is not judged.",
-    "Training time and energy are not recorded.",
+    (
+        "Training time is that of the ledger's entries: from the first to the last of"
+        " each pod. Energy is not recorded."
+    ),
+    (
+        "All operations count equally, whatever their precision; what a device can do"
+        " with them is not weighed."
+    ),
+    (
+        "Categories are told apart by how autograd runs: forward passes without"
+        " gradients may be evaluation, roll-outs or making of data, which the meter"
+        " cannot tell apart."
+    ),
 )
 
 
@@ -60,8 +72,8 @@ def _of_the_law(run: RunFacts) -> list[str]:
     if recompute:
         said.append(
             f"{display(recompute)} FLOPs are recomputation of activations. The"
-            " Commission's Guidelines leave them out (C(2025) 5045 para. 122); this"
-            " policy counts them."
+            " Commission's Guidelines leave them out (C(2025) 5045 para. 122); policies"
+            " that count what was executed count them."
         )
     said.append(
         "Whether a modification makes its maker a provider is a legal judgement; an"

@@ -7,6 +7,7 @@ from typing import Any
 
 from flopguard_operator.flops import display
 from flopguard_operator.policy.evaluation import LineVerdict, PolicyVerdict
+from flopguard_operator.policy.rulesets import Note
 
 
 def policies_json(verdicts: Iterable[PolicyVerdict]) -> list[dict[str, Any]]:
@@ -30,11 +31,10 @@ def _policy(verdict: PolicyVerdict) -> dict[str, Any]:
     }
 
 
-def notes_json(verdict: PolicyVerdict) -> list[dict[str, Any]]:
+def notes_json(notes: Iterable[Note]) -> list[dict[str, Any]]:
     """Return where law or rule sets disagree, or are silent, with the sources."""
     return [
-        {"name": note.name, "text": note.text, "source": note.source}
-        for note in verdict.notes
+        {"name": note.name, "text": note.text, "source": note.source} for note in notes
     ]
 
 

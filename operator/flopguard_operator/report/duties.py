@@ -1,0 +1,124 @@
+"""List the duties that come with a criterion once it is met, and what is known of them.
+
+Which duties there are is data of the rule sets. They are limited to the modification.
+The report names no one a provider: it says which criterion brings which duty.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flopguard_operator.policy.evaluation import dates
+from flopguard_operator.policy.rulesets import Date, Duty, Fine
+from flopguard_operator.report.facts import SubjectFacts
+from flopguard_operator.report.form import form
+from flopguard_operator.report.judgement import MET, criteria
+
+OPEN, FULFILLED = "open", "fulfilled"
+COMPLIANCE, MODEL, PRODUCT = "compliance", "model", "product"
+_ROLES = {"technical-documentation": MODEL, "downstream-information": PRODUCT}
+"""Who answers for a duty by default; the owner of compliance for the others."""
+
+
+@dataclass(frozen=True)
+class Fulfilment:
+    """What a person recorded of a duty."""
+
+    by: str
+    reason: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class DutyFacts:
+    """One duty, with its owner, what is known already, and its state."""
+
+    duty: Duty
+    policies: tuple[str, ...]
+    """Under whose criterion it arises."""
+    role: str
+    owner: str
+    """"" where the program names none."""
+    state: str
+    evidence: str
+    filled: str
+    """What the meter knows towards it; "" for nothing."""
+    due: str
+    """ISO 8601 day, "" for none that the meter can tell."""
+
+
+def duties(
+    subject: SubjectFacts,
+    owners: Mapping[str, str],
+    fulfilled: Mapping[str, Fulfilment],
+) -> tuple[DutyFacts, ...]:
+    """Return the duties of every policy whose criterion is met or may be.
+
+    Args:
+        subject: a run or a program.
+        owners: of the program, by role.
+        fulfilled: what people recorded, by the name of the duty.
+    """
+    brought: dict[str, tuple[Duty, list[str]]] = {}
+    for verdict in subject.policies:
+        for duty in verdict.duties:
+            brought.setdefault(duty.name, (duty, []))[1].append(verdict.policy)
+    return tuple(
+        _facts(subject, duty, tuple(policies), owners, fulfilled.get(duty.name))
+        for duty, policies in brought.values()
+    )
+
+
+def _facts(
+    subject: SubjectFacts,
+    duty: Duty,
+    policies: tuple[str, ...],
+    owners: Mapping[str, str],
+    done: Fulfilment | None,
+) -> DutyFacts:
+    role = _ROLES.get(duty.name, COMPLIANCE)
+    return DutyFacts(
+        duty=duty,
+        policies=policies,
+        role=role,
+        owner=owners.get(role, ""),
+        state=FULFILLED if done is not None else OPEN,
+        evidence=done.evidence if done is not None else "",
+        filled=_filled(subject, duty),
+        due=_due(subject, duty),
+    )
+
+
+def _filled(subject: SubjectFacts, duty: Duty) -> str:
+    """Return what the meter knows towards a duty."""
+    if duty.name == "technical-documentation" and form(subject) is not None:
+        return "Compute, training time and methodology: see the form below."
+    if duty.name == "notification" and form(subject) is not None:
+        return "The block of paragraph 32: see the notification below."
+    return ""
+
+
+def _due(subject: SubjectFacts, duty: Duty) -> str:
+    """Return by when a duty with a term is due: counted from the crossing's day."""
+    if duty.within_days is None:
+        return ""
+    try:
+        since = datetime.fromisoformat(subject.met_at)
+    except ValueError:  # also where it was never crossed
+        return ""
+    return (since + timedelta(days=duty.within_days)).date().isoformat()
+
+
+def proven(subject: SubjectFacts) -> bool:
+    """Say whether a criterion is met by what is proven, not only by what may be."""
+    return any(each.state == MET for each in criteria(subject))
+
+
+def calendar(subject: SubjectFacts) -> tuple[Date, ...]:
+    """Return the days that matter under the policy that governs, in order."""
+    return dates(subject.rules) if subject.rules is not None else ()
+
+
+def fines(subject: SubjectFacts) -> tuple[Fine, ...]:
+    """Return what an infringement may cost under the policy that governs."""
+    return subject.rules.fines if subject.rules is not None else ()
