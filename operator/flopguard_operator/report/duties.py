@@ -115,10 +115,10 @@ def proven(subject: SubjectFacts) -> bool:
 
 
 def calendar(subject: SubjectFacts) -> tuple[Date, ...]:
-    """Return the days that matter under the policy that governs, in order."""
-    return dates(subject.rules) if subject.rules is not None else ()
+    """Return the days that matter, in order, under the first policy that has any."""
+    return next((found for law in subject.laws if (found := dates(law))), ())
 
 
 def fines(subject: SubjectFacts) -> tuple[Fine, ...]:
-    """Return what an infringement may cost under the policy that governs."""
-    return subject.rules.fines if subject.rules is not None else ()
+    """Return what an infringement may cost, under the first policy that says so."""
+    return next((law.fines for law in subject.laws if law.fines), ())

@@ -87,8 +87,8 @@ class SubjectFacts:
     """Device-milliseconds of its streams: proven, and allocated."""
     policies: tuple[PolicyVerdict, ...] = ()
     """The verdict of each rule set; that which governs is the first."""
-    rules: RuleSet | None = None
-    """The rule set that governs; None where it cannot be judged."""
+    laws: tuple[RuleSet, ...] = ()
+    """The rule sets of these verdicts, in their order."""
     usage: Usage = NO_USAGE
     """For how long, and on what, it ran."""
     met_at: str = ""

@@ -19,6 +19,7 @@ COUNTED_BY = "commission-guidelines-2025"
 MARGIN = Fraction(30, 100)
 """Of the reported estimate: C(2025) 5045 para. 123 (C(2025) 7719 point 120)."""
 WITHHELD = "-"
+_SAME = "as for the AI Office"
 NO_ENERGY = (
     "N/A. Energy is not in the ledger: NVML's counters run per device since its driver"
     " was loaded, and are given to Prometheus only (flopguard_gpu_energy_joules)."
@@ -130,15 +131,15 @@ def _compute(verdict: PolicyVerdict, compute: str) -> list[Item]:
         Item(
             "Amount of energy used for training",
             NO_ENERGY,
-            NO_ENERGY,
+            _SAME,
             WITHHELD,
             known=False,
         ),
-        Item("Measurement methodology (energy)", energy, energy, WITHHELD, known=False),
+        Item("Measurement methodology (energy)", energy, _SAME, WITHHELD, known=False),
         Item(
             "Benchmarked amount of computation used for inference",
             inference,
-            inference,
+            _SAME,
             WITHHELD,
             known=False,
         ),
@@ -170,7 +171,7 @@ def _notification(
     subject: SubjectFacts, verdict: PolicyVerdict, compute: str
 ) -> tuple[str, ...]:
     """Return the block that paragraph 32 asks of a notification."""
-    base = subject.rules.figure(subject.terms.base) if _judged(subject) else None
+    base = _base(subject)
     lines = [
         f"Estimated compute of the modification: {two_figures(verdict.counted)} FLOP."
     ]
@@ -185,5 +186,8 @@ def _notification(
     return (*lines, f"Approach: {compute}")
 
 
-def _judged(subject: SubjectFacts) -> bool:
-    return subject.rules is not None and subject.terms is not None
+def _base(subject: SubjectFacts) -> int | None:
+    """Return the base figure that the policy that governs takes as known."""
+    if not subject.laws or subject.terms is None:
+        return None
+    return subject.laws[0].figure(subject.terms.base)

@@ -90,6 +90,7 @@ def run_facts(
         account.terms_set, counted, noted or Noted()
     )
     spans = coverage.of_entries(entries)
+    laws = _laws(account.terms_set, noted or Noted(), beside)
     return RunFacts(
         account=account,
         totals=counted,
@@ -105,8 +106,8 @@ def run_facts(
         points=_points(account.ref, entries),
         last_at=entries[-1].at if entries else "",
         coverage=coverage.parts(spans),
-        policies=_policies(account.terms_set, counted, noted or Noted(), beside),
-        rules=_rules(account.terms_set, noted or Noted()),
+        policies=_policies(account.terms_set, counted, laws),
+        laws=laws,
         usage=usage_of(spans, account.attempts),
         met_at=_met_at(entries),
     )
@@ -125,23 +126,27 @@ def _met_at(entries: Iterable[Entry]) -> str:
     )
 
 
-def _rules(terms: TermsSet | None, noted: Noted) -> RuleSet | None:
+def _laws(
+    terms: TermsSet | None, noted: Noted, beside: Sequence[RuleSet]
+) -> tuple[RuleSet, ...]:
+    """Return the rule sets that judge, that which governs first; none if it cannot."""
+    if terms is None:
+        return ()
     try:
-        return noted.of(terms) if terms is not None else None
+        rules = noted.of(terms)
     except PolicyError:
-        return None
+        return ()
+    return (rules, *(each for each in beside if each.name != rules.name))
 
 
 def _policies(
-    terms: TermsSet | None, counted: Totals, noted: Noted, beside: Sequence[RuleSet]
+    terms: TermsSet | None, counted: Totals, laws: Sequence[RuleSet]
 ) -> tuple[PolicyVerdict, ...]:
     """Return all verdicts on a run; none where it cannot be judged."""
     if terms is None:
         return ()
     try:
-        rules = noted.of(terms)
-        others = [each for each in beside if each.name != rules.name]
-        return side_by_side((rules, *others), terms.terms.base, counted, terms.day)
+        return side_by_side(laws, terms.terms.base, counted, terms.day)
     except PolicyError:
         return ()
 

@@ -14,10 +14,12 @@ from flopguard_operator.report.escaping import as_html
 from flopguard_operator.report.style import POLICY, STYLE
 
 _FIGURE = re.compile(r"-|[0-9][0-9.,/]*(e[0-9]+)?( %)?", re.ASCII)
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _LINK = re.compile(r"https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/?#=&%+:@-]*)?", re.ASCII)
 _LONG = 60  # characters: a cell with more is given a wider column
 _SYMBOLS = {"good": "\u2713", "warn": "\u25b2", "bad": "\u2716"}  # not colour alone
 _LEDGER = "ledger"
+_LISTED = 1  # parts whose sections stand in the contents; of the others, the name
 
 
 def page(document: Document) -> str:
@@ -48,20 +50,26 @@ def shell(title: str, body: str) -> str:
 
 
 def _contents(document: Document) -> str:
-    blocks = "".join(_of_part(p, f"part-{n}") for n, p in enumerate(document.parts))
+    blocks = "".join(
+        _of_part(part, f"part-{place}", whole=place < _LISTED)
+        for place, part in enumerate(document.parts)
+    )
     ledger = f'<p><a href="#{_LEDGER}">{as_html(document.ledger.heading)}</a></p>\n'
-    return f'<nav aria-label="Contents">\n{blocks}{ledger}</nav>\n'
+    return (
+        '<nav aria-label="Contents">\n<details>\n<summary>Contents</summary>\n'
+        f"{blocks}{ledger}</details>\n</nav>\n"
+    )
 
 
-def _of_part(part: Part, name: str) -> str:
+def _of_part(part: Part, name: str, *, whole: bool) -> str:
+    link = f'<p><a href="#{name}">{as_html(f"{part.kind} {part.title}")}</a></p>\n'
+    if not whole:
+        return link
     items = "".join(
         f'<li><a href="#{name}-{place}">{as_html(section.heading)}</a></li>\n'
         for place, section in enumerate(part.sections)
     )
-    return (
-        f'<p><a href="#{name}">{as_html(f"{part.kind} {part.title}")}</a></p>\n'
-        f"<ul>\n{items}</ul>\n"
-    )
+    return f"{link}<ul>\n{items}</ul>\n"
 
 
 def _part(part: Part, name: str) -> str:
@@ -103,32 +111,37 @@ def _table(table: Table) -> str:
     kinds = tuple(_kind(column) for column in zip(*table.rows, strict=True))
     kinds = kinds or ("",) * len(table.head)
     head = "".join(
-        f'<th scope="col"{kind}>{as_html(cell)}</th>'
+        f'<th scope="col" role="columnheader"{kind}>{as_html(cell)}</th>'
         for cell, kind in zip(table.head, kinds, strict=True)
     )
-    rows = "".join(_row(row, kinds) for row in table.rows)
-    # A wide table scrolls in its own box; the keyboard reaches it by the tabindex.
+    rows = "".join(_row(row, table.head, kinds) for row in table.rows)
+    # A wide table scrolls in its own box; the keyboard reaches it by the tabindex. On a
+    # narrow screen rows become blocks, and the roles say that it is a table still.
     return (
         f'<div class="wide" role="region" tabindex="0"'
-        f' aria-label="{as_html(table.caption)}">\n<table>\n'
+        f' aria-label="{as_html(table.caption)}">\n<table role="table">\n'
         f"<caption>{as_html(table.caption)}</caption>\n"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n"
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n'
+        f'<tbody role="rowgroup">\n{rows}</tbody>\n</table>\n</div>\n'
     )
 
 
 def _kind(column: tuple[str, ...]) -> str:
-    """Return how the cells of a column are set: figures to the right, prose wide."""
+    """Return how the cells of a column are set: figures right, prose wide."""
     if all(_FIGURE.fullmatch(cell) for cell in column):
         return ' class="n"'
+    if all(_DAY.match(cell) for cell in column):
+        return ' class="d"'
     return ' class="t"' if any(len(cell) > _LONG for cell in column) else ""
 
 
-def _row(row: tuple[str, ...], kinds: tuple[str, ...]) -> str:
+def _row(row: tuple[str, ...], head: tuple[str, ...], kinds: tuple[str, ...]) -> str:
     cells = "".join(
-        f"<td{kind}>{_cell(cell)}</td>"
-        for cell, kind in zip(row[1:], kinds[1:], strict=True)
+        f'<td role="cell" data-head="{as_html(name)}"{kind}>{_cell(cell)}</td>'
+        for cell, name, kind in zip(row[1:], head[1:], kinds[1:], strict=True)
     )
-    return f'<tr><th scope="row"{kinds[0]}>{as_html(row[0])}</th>{cells}</tr>\n'
+    first = f'<th scope="row" role="rowheader"{kinds[0]}>{as_html(row[0])}</th>'
+    return f'<tr role="row">{first}{cells}</tr>\n'
 
 
 def _cell(text: str) -> str:

@@ -135,7 +135,8 @@ def notes(subject: SubjectFacts) -> tuple[Note, ...]:
 def open_questions(subject: SubjectFacts) -> Section:
     """Return the open questions of the law that bear on this case."""
     told = tuple(f"{note.text} ({note.source})" for note in notes(subject))
-    return Section("Where law or policies are silent or disagree", bullets=told)
+    none = () if told else ("Nothing that these policies say bears on this case.",)
+    return Section("Where law or policies are silent or disagree", none, bullets=told)
 
 
 def duties(subject: SubjectFacts, found: Sequence[DutyFacts]) -> Section:
@@ -144,7 +145,10 @@ def duties(subject: SubjectFacts, found: Sequence[DutyFacts]) -> Section:
         return Section("Duties", (NOT_MET,))
     table = Table(
         "Duties that come with the criterion, limited to the modification",
-        ("Duty", "Article", "Owner", "State", "Evidence", "Due", "Known already"),
+        (
+            *("Duty", "What", "Article", "Owner", "State", "Evidence", "Due"),
+            *("Known already", "By the criterion of"),
+        ),
         tuple(_duty(each) for each in found),
     )
     calendar = Table(
@@ -171,13 +175,15 @@ def duties(subject: SubjectFacts, found: Sequence[DutyFacts]) -> Section:
 def _duty(each: DutyFacts) -> tuple[str, ...]:
     exempt = " Open source may be exempt." if each.duty.open_source_exempt else ""
     return (
-        f"{each.duty.name}: {each.duty.text}{exempt}",
+        each.duty.name.replace("-", " ").capitalize(),
+        f"{each.duty.text}{exempt}",
         each.duty.article,
         each.owner or f"nobody is named ({each.role})",
         each.state,
         each.evidence or "none yet",
         each.due or "no fixed day",
         each.filled or "nothing",
+        ", ".join(each.policies),
     )
 
 
@@ -206,7 +212,7 @@ def documentation(found: Form | None) -> Section:
 
 def notification(subject: SubjectFacts, found: Form | None) -> Section:
     """Return the block of paragraph 32, and whether it is called for."""
-    heading = "Notification (Guidelines, paragraph 32)"
+    heading = "Notification to the Commission"
     if found is None:
         return Section(heading, ("Not filled: it cannot be judged.",))
     return Section(heading, (notification_state(subject),), bullets=found.notification)

@@ -13,8 +13,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff;
   max-width: 70rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 a { color: var(--link); }
-a:focus-visible, .wide:focus-visible { outline: 3px solid var(--link);
-  outline-offset: 2px; }
+a:focus-visible, summary:focus-visible, .wide:focus-visible {
+  outline: 3px solid var(--link); outline-offset: 2px; }
 .skip { position: absolute; left: -100rem; }
 .skip:focus { position: static; }
 h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
@@ -24,6 +24,7 @@ h2 small { display: block; font-size: .85rem; font-weight: normal;
   color: var(--soft); }
 h3 { margin: 2.2rem 0 .5rem; font-size: 1.15rem; }
 p, li { overflow-wrap: anywhere; max-width: 46rem; }
+summary { cursor: pointer; font-weight: 600; padding: .3rem 0; }
 nav ul { columns: 17rem; padding-left: 1.2rem; margin: .3rem 0; }
 nav p { margin: 1rem 0 0; font-weight: 600; }
 .verdict { border: 1px solid var(--line); border-left: .6rem solid;
@@ -39,14 +40,26 @@ caption { text-align: left; color: var(--soft); padding: .3rem 0; }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem .35rem 0;
   text-align: left; vertical-align: top; }
 thead th { border-bottom: 2px solid var(--ink); }
-tbody th { font-weight: 600; }
-td, tbody th { min-width: 5rem; overflow-wrap: break-word; }
+tbody th { font-weight: 500; min-width: 8rem; }
+td, tbody th { overflow-wrap: break-word; }
 .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums;
-  min-width: 0; }
-.t { min-width: 15rem; }
+  padding-right: 1.2rem; }
+.d { white-space: nowrap; }
+.t { min-width: 13rem; }
 figure { margin: .5rem 0; }
 figcaption { color: var(--soft); font-size: .9rem; max-width: 46rem; }
-svg { width: 100%; height: auto; min-width: 44rem; display: block; }
+svg { width: 100%; height: auto; display: block; }
+.narrow { display: none; }
+@media screen and (max-width: 44rem) {
+  .narrow { display: block; } .broad { display: none; }
+  table, thead, tbody, tr, td, tbody th, caption { display: block; width: auto; }
+  thead { position: absolute; left: -200rem; }
+  tr { border-bottom: 2px solid var(--line); padding: .5rem 0; }
+  td, tbody th, .n { border: 0; padding: .15rem 0; min-width: 0; text-align: left;
+    white-space: normal; overflow-wrap: anywhere; }
+  tbody th { font-weight: 700; }
+  td::before { content: attr(data-head) ": "; color: var(--soft); }
+}
 @page { size: A4; margin: 16mm; }
 @media print {
   body { font-size: 9.5pt; max-width: none; padding: 0; }
@@ -54,10 +67,10 @@ svg { width: 100%; height: auto; min-width: 44rem; display: block; }
   h2, h3, caption { break-after: avoid; }
   tr, figure, .verdict { break-inside: avoid; }
   .part { break-before: page; } .part:first-of-type { break-before: auto; }
-  .wide { overflow: visible; } svg { min-width: 0; }
+  .wide { overflow: visible; }
   table { font-size: 8pt; }
   td, tbody th, .t { min-width: 0; overflow-wrap: anywhere; }
-  .n { white-space: normal; }
+  .n, .d { white-space: normal; }
 }
 """
 
