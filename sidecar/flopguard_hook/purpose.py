@@ -30,6 +30,7 @@ _EVALUATES = re.compile(
 )
 # Of a trainer that calls several models in one function.
 _REINFORCES = ("/trl/", "/openrlhf/", "/verl/")
+_SCORES = "ForSequenceClassification"
 
 
 def of_frames(frame: Any, module: Any = None) -> str:
@@ -74,13 +75,16 @@ def _of_name(name: str, path: str, *, is_training: bool) -> str:
 
 
 def _by_state(module: Any) -> str:
-    """Tell a trainer's reference model from the one that it trains.
+    """Tell a trainer's reference and reward models from the one that it trains.
 
-    The reference is frozen, or has its adapters off. One that is neither is at least
-    not in training mode, but so is every model while it is evaluated.
+    What scores a text has a class for it. The reference is frozen, or has its adapters
+    off. One that is neither is at least not in training mode, but so is every model
+    while it is evaluated.
     """
     if module is None:
         return OTHER
+    if type(getattr(module, "module", module)).__name__.endswith(_SCORES):
+        return REWARD
     for layer in module.modules():
         if getattr(layer, "_disable_adapters", False) is True:
             return REFERENCE

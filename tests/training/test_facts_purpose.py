@@ -36,7 +36,8 @@ words = {{w: i for i, w in enumerate("<pad> <eos> <unk> a b c d".split())}}
 words_of = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
 words_of.pre_tokenizer = pre_tokenizers.Whitespace()
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=words_of, pad_token="<pad>",
-    eos_token="<eos>", unk_token="<unk>", padding_side="left")
+    eos_token="<eos>", unk_token="<unk>", padding_side="left",
+    model_input_names=["input_ids", "attention_mask"])
 sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1,
     num_attention_heads=2, num_key_value_heads=2, vocab_size=len(words),
     pad_token_id=0, eos_token_id=1)
