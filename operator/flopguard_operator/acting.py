@@ -19,11 +19,13 @@ from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import (
     Crossing,
     Event,
+    ForecastNoted,
     HoldProven,
     HoldReleased,
     HoldSet,
 )
 from flopguard_operator.observed import Job, Raw, at
+from flopguard_operator.policy import reasons
 from flopguard_operator.policy.verdict import HOLD
 from flopguard_operator.settling import Plan, RunView, nearest
 from flopguard_operator.workloads import job as jobs
@@ -103,7 +105,7 @@ async def on_workload(
             await _hold(cluster, job, _notes(view, plan))
         elif jobs.held_by_us(job):
             due |= not await _release(cluster, job, _notes(view, plan))
-        elif plan.verdicts or job.state:
+        elif plan.verdicts or plan.foreseen or job.state:
             notes = _notes(view, plan)
             if (job.state, job.reason) != (notes.state, notes.reason):
                 patch = jobs.annotate(notes)
@@ -115,10 +117,11 @@ async def on_workload(
 
 def _notes(view: RunView, plan: Plan) -> jobs.Notes:
     """Return what the annotations of a Job that runs, or may run again, say."""
-    found = plan.hold or status.headline(plan.verdicts)
+    reached = status.headline(plan.verdicts) or plan.foreseen
+    found = plan.hold or reached
     used, limit = nearest(view, plan.totals)
     return jobs.Notes(
-        state=jobs.WARNED if status.headline(plan.verdicts) else jobs.RUNNING,
+        state=jobs.WARNED if reached else jobs.RUNNING,
         used=display(found.counted if found else used),
         limit=display(found.limit if found else limit),
         reason=f"{found.reason} at {found.percent} %" if found else "",
@@ -187,6 +190,8 @@ def _sentence(event: Event) -> tuple[str, str, str] | None:
     match event:
         case Crossing():
             return "Warning", event.reason, event.message
+        case ForecastNoted():
+            return _forecast(event)
         case HoldSet():
             message = (
                 "FineTuneRun {0.name} suspends this workload ({1}); the API server "
@@ -203,3 +208,22 @@ def _sentence(event: Event) -> tuple[str, str, str] | None:
             return "Normal", "HoldReleased", f"The hold is lifted: {event.reason}."
         case _:
             return None
+
+
+def _forecast(event: ForecastNoted) -> tuple[str, str, str] | None:
+    """Return the Event for a forecast that crosses a line; None for any other."""
+    if event.on_breach == "Nothing":
+        return None
+    if not (event.crosses_budget or event.crosses_threshold):
+        return None
+    reason = (
+        reasons.FORECAST_EXCEEDS_BUDGET
+        if event.crosses_budget
+        else reasons.FORECAST_EXCEEDS_THRESHOLD
+    )
+    line = "budget" if event.crosses_budget else "legal threshold"
+    message = (
+        f"{display(event.expected)} FLOPs are expected in all, above the {line}; "
+        f"kubectl describe ftr {event.run.name} says more."
+    )
+    return "Warning", reason, message

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from flopguard_operator.forecast.history import Track
 from flopguard_operator.hearing import dated
 from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account, apply
@@ -72,6 +73,7 @@ class Books:
     noted: Noted = field(default_factory=Noted)  # rule sets
     named: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """(namespace, name) → UIDs of the runs that had it, oldest first."""
+    tracks: dict[str, Track] = field(default_factory=dict)  # by run UID
     head: Head | None = None
     vkey: str = ""
     fenced: asyncio.Event = field(default_factory=asyncio.Event)
@@ -172,6 +174,7 @@ class Books:
         self.spans, self.named, self.own = read.spans, read.named, read.own
         self.noted = read.noted
         self.retention = read.retention
+        self.tracks = read.tracks
         self.marks = {run: dict(marks) for run, marks in loaded.marks.items()}
         self.owner = read.owner
         self.owner |= {s: run for run, marks in self.marks.items() for s in marks}
@@ -223,6 +226,7 @@ class Books:
             self.named.setdefault((ref.namespace, ref.name), []).append(ref.uid)
         self.accounts[ref.uid] = apply(account, event)
         self.spans[ref.uid] = coverage.extend(self.spans.get(ref.uid, {}), entry)
+        self.tracks.setdefault(ref.uid, Track()).take(entry)
         stream = dated(event, self.accounts[ref.uid])
         if stream:
             self.told[stream] = entry.at

@@ -11,6 +11,7 @@ import click
 from flopguard_operator.cli_evidence import evidence
 from flopguard_operator.cli_explain import explain
 from flopguard_operator.cli_files import epilog, pack_or_lines
+from flopguard_operator.cli_forecast import forecast
 from flopguard_operator.cli_ledger import EXPORT, ledger
 from flopguard_operator.cli_models import models
 from flopguard_operator.cli_policies import policies
@@ -35,6 +36,7 @@ from flopguard_operator.report.sections import OUTCOMES
         "flopguard evidence support-bot --ledger ledger.db -o pack.tar",
         "flopguard explain --base NAME --base-flops 7.2e23 --modification-flops 1e22",
         "flopguard run --max-flops 1e15 --program support-bot -- python train.py",
+        "flopguard forecast --config config.json --tokens 2e9 --length 2048",
     ),
 )
 def main() -> None:
@@ -78,6 +80,7 @@ main.add_command(status)
 main.add_command(report)
 main.add_command(evidence)
 main.add_command(explain)
+main.add_command(forecast)
 main.add_command(ledger)
 main.add_command(policies)
 main.add_command(models)

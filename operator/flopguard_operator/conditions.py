@@ -46,7 +46,7 @@ HELD = "Held"
 """True once the workload is held and all of its pods are gone."""
 
 ALL_WELL = "AsExpected"
-TRUE, FALSE = "True", "False"
+TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
 MOST_NAMES, MOST_MESSAGE = 8, 2_000
 NOT_REACHED = "BelowAllLines"

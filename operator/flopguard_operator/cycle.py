@@ -23,6 +23,7 @@ from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.conditions import Condition
 from flopguard_operator.departed import Departures, claimed
 from flopguard_operator.documents import Documents
+from flopguard_operator.forecasting import Forecaster
 from flopguard_operator.gathering import Reading, Refused
 from flopguard_operator.ledger.accounts import totals
 from flopguard_operator.ledger.encoding import encode_mark
@@ -67,6 +68,7 @@ class Cycle:
     shelf: Shelf = field(init=False)
     rules: RuleShelf = field(init=False)
     departures: Departures = field(init=False)
+    forecaster: Forecaster = field(init=False)
     leads: Callable[[], bool] = lambda: True  # without it nothing is acted on
     ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
@@ -79,6 +81,7 @@ class Cycle:
         self.shelf = Shelf(self.settings.models)
         self.rules = RuleShelf(self.settings.policies)
         self.departures = Departures(self.cluster)
+        self.forecaster = Forecaster(self.settings)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Repeat until `stop` is set; a failing cycle is logged, never fatal."""
@@ -335,12 +338,9 @@ class Cycle:
     def _plans(
         self, views: list[RunView], raised: list[tuple[str, Mark]]
     ) -> list[tuple[RunView, Plan]]:
-        """Return what to do about each run; one that cannot be judged is left out.
-
-        So is one whose events the ledger cannot hold.
-        """
+        """Return what to do about each run, but those that nobody can judge or note."""
         plans = []
-        for view in views:
+        for view in self.forecaster.each(views):
             uid = view.ref.uid
             marks = self._newest(uid, raised)
             since = time.monotonic() - self._settled.get(uid, 0.0)
@@ -348,6 +348,7 @@ class Cycle:
             account = self.books.account(view.ref)
             with _isolated(view.ref):
                 told = self.listener.of(marks)
+                view = self.forecaster.look(view, account, marks, self.books)  # noqa: PLW2901 - the same view, with what is foreseen
                 plan = settling.plan(view, account, marks, told, settle_due=due)
                 refuse_unfit(plan.events)
                 plans.append((view, plan))

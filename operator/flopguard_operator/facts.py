@@ -220,7 +220,7 @@ def _model(raw: Mapping[str, Any]) -> Model:
         held = -(-trainable * held // total)
     return Model(
         kind=_cut(text(raw, "class")),
-        config=_config(at(raw, "architecture")),
+        config=config(at(raw, "architecture")),
         layers=tuple(_layers(raw)),
         trainable=trainable,
         held=held,
@@ -232,14 +232,14 @@ def _model(raw: Mapping[str, Any]) -> Model:
     )
 
 
-def _config(raw: object, depth: int = 2) -> Config:
+def config(raw: object, depth: int = 2) -> Config:
     """Return numbers and short texts; true and false are 1 and 0."""
     found: dict[str, int | str | Mapping[str, Any]] = {}
     if not isinstance(raw, Mapping):
         return found
     for key, value in list(raw.items())[: 2 * MOST_LAYERS]:
         if isinstance(value, Mapping) and depth:
-            found[str(key)] = _config(value, depth - 1)
+            found[str(key)] = config(value, depth - 1)
         elif isinstance(value, str):
             found[str(key)] = _cut(value)
         elif isinstance(value, int) and 0 <= value <= LARGEST_NUMBER:

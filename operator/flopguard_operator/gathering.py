@@ -112,6 +112,7 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
         others=tuple(
             one.rules for name, one in cache.laws.items() if name != terms.policy
         )[:MOST_OTHERS],
+        intent=resolve.intent(spec.plan),
     )
 
 

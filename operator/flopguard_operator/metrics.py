@@ -26,9 +26,10 @@ class RunSample:
     measured: int
     upper: int
     limit: Any  # int or Fraction
-    crossing_seconds: int | None  # at the present rate; None: no crossing in sight
+    crossing_seconds: int | None  # as forecast; None: no crossing in sight
     held: bool
     per_step: int | None = None  # over all workers; None: no step is known
+    forecast: int | None = None  # FLOPs of the whole run; None: there is none
     coverage: tuple[int, int] = (0, 0)  # proven and allocated device-milliseconds
     policies: tuple[PolicyVerdict, ...] = ()  # of all rule sets
 
@@ -56,9 +57,15 @@ class Collector:
         yield _family("run_held", "1 while the run is held", runs, lambda s: s.held)
         yield _family(
             "run_crossing_seconds",
-            "Seconds until the limit at the present rate; absent when none is in sight",
+            "Seconds until the limit, as forecast; absent when none is in sight",
             [s for s in runs if s.crossing_seconds is not None],
             lambda s: s.crossing_seconds,
+        )
+        yield _family(
+            "run_forecast_flops",
+            "FLOPs that the whole run is expected to take; absent without a plan",
+            [s for s in runs if s.forecast is not None],
+            lambda s: s.forecast,
         )
         yield _family(
             "run_flops_per_step",

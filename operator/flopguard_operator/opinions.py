@@ -10,7 +10,7 @@ from typing import Any
 
 from flopguard_operator import conditions as c
 from flopguard_operator import hardware
-from flopguard_operator.conditions import Condition
+from flopguard_operator.conditions import UNKNOWN, Condition
 from flopguard_operator.estimate.model import Bounds, Estimate
 from flopguard_operator.estimate.process import TRAINING
 from flopguard_operator.facts import Profile
@@ -23,7 +23,6 @@ ESTIMATES_DISAGREE = "EstimatesDisagree"
 COVERAGE_INCOMPLETE = "CoverageIncomplete"
 """True when something ran that the hook could not count, or had to guess."""
 
-UNKNOWN = "Unknown"
 TOLERATED_PERCENT = 5
 _SHOWN = 8  # operators, sentences
 _LONGEST_NOTE = 500

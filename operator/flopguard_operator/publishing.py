@@ -15,6 +15,7 @@ import structlog
 from flopguard_operator import (
     acting,
     conditions,
+    foretelling,
     opinions,
     programs,
     standing,
@@ -98,6 +99,7 @@ class Publisher:
             [
                 *conditions.of_run(view, account, plan, around),
                 *opinions.conditions(around.processes),
+                *foretelling.conditions(view, plan.forecast),
             ],
             generation=view.generation,
             now=around.now,
@@ -258,14 +260,14 @@ def _with(raw: Raw, news: list[Condition], generation: int) -> list[dict[str, An
 def _sample(
     view: RunView, plan: Plan, around: Surroundings, account: Account
 ) -> RunSample:
-    ref, rate = view.ref, around.flops_per_second
-    used, limit = nearest(view, plan.totals)
+    ref, limit = view.ref, nearest(view, plan.totals)[1]
     return RunSample(
         labels=(ref.namespace, ref.name, view.program, view.terms.policy),
         measured=plan.totals.measured,
         upper=plan.totals.upper,
         limit=limit,
-        crossing_seconds=status.seconds_to(limit, used, rate),
+        crossing_seconds=status.crossing_seconds(view, plan, around),
+        forecast=plan.forecast.expected if plan.forecast else None,
         held=account.hold is not None,
         per_step=status.per_step(account, around.marks, around.processes),
         coverage=coverage.parts(around.spans),

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from flopguard_operator import gaps
+from flopguard_operator.forecast.noting import Foreseen, news
+from flopguard_operator.forecast.plan import Intent
 from flopguard_operator.gaps import Patience
-from flopguard_operator.ledger import policies
+from flopguard_operator.ledger import forecasts, policies
 from flopguard_operator.ledger.accounts import Account, due, totals
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Event,
+    ForecastNoted,
     GapCharged,
     HoldProven,
     HoldReleased,
@@ -25,6 +28,7 @@ from flopguard_operator.ledger.entries import (
     TermsSet,
     WeightsSaved,
 )
+from flopguard_operator.ledger.forecasts import Limits
 from flopguard_operator.ledger.policies import Law, Noted
 from flopguard_operator.marks import Mark
 from flopguard_operator.noting import Noting
@@ -33,7 +37,7 @@ from flopguard_operator.policy.checks import budget_limit, evaluate, holds
 from flopguard_operator.policy.rules import Governing, built_in, counted
 from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.policy.terms import Terms, Totals
-from flopguard_operator.policy.verdict import Verdict
+from flopguard_operator.policy.verdict import HOLD, Verdict
 from flopguard_operator.processes import Process
 from flopguard_operator.watching import Given, Watched
 from flopguard_operator.workloads import job as jobs
@@ -67,6 +71,8 @@ class RunView:
     noted: Noted = field(default_factory=Noted)  # the ledger's rule sets
     today: str = ""  # ISO 8601
     others: tuple[RuleSet, ...] = ()  # that do not govern: shown only
+    intent: Intent = field(default_factory=Intent)
+    foreseen: Foreseen | None = None  # None: nothing was forecast in this cycle
 
     @property
     def job(self) -> Job | None:
@@ -78,6 +84,12 @@ class RunView:
     def rules(self) -> RuleSet | None:
         """The rule set that judges it; None for the built-in one."""
         return self.law.rules if self.law else None
+
+    @property
+    def limits(self) -> Limits:
+        """What its forecast is held against."""
+        rules = self.rules or built_in(self.terms.policy)
+        return forecasts.limits(self.terms, self.governing.limit, rules)
 
     def day(self, account: Account) -> str:
         """Return the day for which it is judged, as its terms will say."""
@@ -95,6 +107,8 @@ class Plan:
     verdicts: tuple[Verdict, ...]
     hold: Verdict | None  # the verdict that demands a hold, None if none does
     gaps: Mapping[str, GapCharged] = field(default_factory=dict)  # by stream, as of now
+    forecast: ForecastNoted | None = None  # the newest, as it is noted
+    foreseen: Verdict | None = None  # what that forecast warns of, or holds for
 
     def charged(self, stream: str) -> int:
         """Return the FLOPs that the silence of a stream is charged."""
@@ -123,7 +137,10 @@ def plan(
     current = replace(account, streams=marks, gaps=charged)
     total = totals(current)
     verdicts = evaluate(view.terms, total, view.rules, view.day(account))
-    hold = None if view.release_because else holds(verdicts)
+    fresh = _forecast(view, account, total)
+    forecast = fresh or account.forecast
+    foreseen = forecasts.verdict(view.limits, forecast, total.upper)
+    hold = None if view.release_because else _demanded(verdicts, foreseen)
     crossings = tuple(due(current, verdicts))
     holding = tuple(_hold_events(view, current, verdicts, hold, total))
     noting = Noting(view.ref, account, marks, processes)
@@ -143,6 +160,7 @@ def plan(
     return Plan(
         events=(
             *_terms(view, account),
+            *([] if fresh is None else [fresh]),
             *_attempts(view, account, marks, saves),
             *changes,
             *noting.facts(due=settle_all),
@@ -156,7 +174,22 @@ def plan(
         verdicts=verdicts,
         hold=hold,
         gaps=charged,
+        forecast=forecast,
+        foreseen=foreseen,
     )
+
+
+def _forecast(view: RunView, account: Account, total: Totals) -> ForecastNoted | None:
+    """Return the forecast to note, if it says anything new."""
+    if view.foreseen is None:
+        return None
+    return news(view.ref, view.limits, view.foreseen, total.upper, account.forecast)
+
+
+def _demanded(verdicts: Iterable[Verdict], foreseen: Verdict | None) -> Verdict | None:
+    """Return what holds the run: a line that is reached, else its forecast."""
+    waits = foreseen is not None and foreseen.action == HOLD
+    return holds(verdicts) or (foreseen if waits else None)
 
 
 def nearest_limit(view: RunView) -> int | Fraction:

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from flopguard_operator import opinions, standing
+from flopguard_operator import foretelling, opinions, standing
 from flopguard_operator.api.fields import MAX_SENTENCE
 from flopguard_operator.api.runstatus import MAX_ATTEMPTS
 from flopguard_operator.conditions import WARNINGS, Surroundings, hold_message
 from flopguard_operator.flops import display, percent
+from flopguard_operator.forecast.history import milliseconds
+from flopguard_operator.forecast.noting import HOLD as ON_BREACH_HOLD
 from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import WeightsSaved
@@ -31,8 +33,7 @@ def build(
     budget = budget_limit(view.terms.budget, view.governing.limit)
     upper = plan.totals.upper
     used, limit = nearest(view, plan.totals)
-    seconds = seconds_to(limit, used, around.flops_per_second)
-    crosses_at = _later(around.now, seconds)
+    seconds = crossing_seconds(view, plan, around)
     return {
         "state": state(view, account, plan),
         "model": view.terms.base.name or None,
@@ -50,7 +51,7 @@ def build(
         "flopsPerSecond": str(around.flops_per_second),
         "percentOfBudget": None if budget is None else percent(upper, budget),
         **standing.of_run(view, account, plan.totals),
-        "forecast": {"crossesAt": crosses_at} if crosses_at else None,
+        "forecast": _forecast(view, plan, around, seconds),
         "attempts": list(_attempts(account, around.marks, plan)),
         "coverage": covered(around.spans),
         "holds": list(_holds(account, plan, around)),
@@ -152,6 +153,38 @@ def seconds_to(limit: int | Fraction, upper: int, flops_per_second: int) -> int 
     if upper >= limit or flops_per_second <= 0:
         return None
     return int((limit - upper) / flops_per_second)
+
+
+def crossing_seconds(view: RunView, plan: Plan, around: Surroundings) -> int | None:
+    """Return the seconds until the nearest limit, as the forecast has it.
+
+    A history too short for one is continued at the present rate.
+    """
+    used, limit = nearest(view, plan.totals)
+    reach = foretelling.crossing(view)
+    if reach is not None and used < limit:
+        now = milliseconds(around.now) or 0
+        return max(0, (reach.at - now) // 1000)
+    total = view.foreseen.outlook.total if view.foreseen else None
+    if total is not None and total.high is not None and total.high < limit:
+        return None  # the plan ends before
+    return seconds_to(limit, used, around.flops_per_second)
+
+
+def _forecast(
+    view: RunView, plan: Plan, around: Surroundings, seconds: int | None
+) -> dict[str, Any] | None:
+    """Return status.forecast; without another date, that at the present rate."""
+    told = foretelling.status(view, plan.forecast)
+    waits = told is None and view.intent.on_breach == ON_BREACH_HOLD
+    if waits or (told is not None and "crossesAt" in told):
+        return told
+    crosses_at = _later(around.now, seconds)
+    if crosses_at is None:
+        return told
+    own = view.limits.budget == nearest(view, plan.totals)[1]
+    line = "Budget" if own else "Threshold"
+    return {**(told or {}), "line": line, "crossesAt": crosses_at}
 
 
 def _later(now: str, seconds: int | None) -> str | None:

@@ -38,14 +38,17 @@ class Lock:
         """The label that binds a pod or Job to a run."""
         return f"{self.group}/run"
 
-    def make_run(self, name: str, workload: str) -> None:
-        """Apply a FineTuneRun that names a workload."""
+    def make_run(
+        self, name: str, workload: str, plan: Mapping[str, Any] | None = None
+    ) -> None:
+        """Apply a FineTuneRun that names a workload, perhaps with a plan."""
+        planned = {} if plan is None else {"plan": dict(plan)}
         self.kubectl.apply(
             {
                 "apiVersion": f"{self.group}/v1alpha1",
                 "kind": "FineTuneRun",
                 "metadata": {"name": name},
-                "spec": {"workload": {"name": workload}},
+                "spec": {"workload": {"name": workload}, **planned},
             }
         )
 
@@ -63,6 +66,16 @@ class Lock:
         self.kubectl.run(
             *("patch", f"{PLURAL}.{self.group}", name, "--type=merge"),
             *("--subresource=status", "-p", json.dumps({"status": {"holds": holds}})),
+        )
+
+    def set_forecast(self, name: str, total: str | None) -> None:
+        """Write status.forecast as the operator does; None takes it away."""
+        bounds = dict.fromkeys(("low", "expected", "high"), total)
+        forecast = None if total is None else {"total": bounds}
+        self.kubectl.run(
+            *("patch", f"{PLURAL}.{self.group}", name, "--type=merge"),
+            "--subresource=status",
+            *("-p", json.dumps({"status": {"forecast": forecast}})),
         )
 
     def create(self, manifest: Mapping[str, Any]) -> str:
@@ -86,15 +99,21 @@ class Lock:
     ) -> None:
         """Return once the API server refuses pods of the workload."""
         probe = pod({"batch.kubernetes.io/job-name": workload})
+        self.wait_until_refused(probe, f"FineTuneRun {run} holds", seconds)
 
-        def refused() -> bool:
+    def wait_until_refused(
+        self, manifest: Mapping[str, Any], why: str, seconds: float = LAG_SECONDS
+    ) -> str:
+        """Return what the API server says once it refuses an object for a reason."""
+
+        def refused() -> str:
             try:
-                self.create(probe)
+                self.create(manifest)
             except KubectlError as error:
-                return f"FineTuneRun {run} holds" in error.stderr
-            return False
+                return error.stderr if why in error.stderr else ""
+            return ""
 
-        self.kubectl.wait_for(refused, seconds, f"the lock on Job {workload}")
+        return self.kubectl.wait_for(refused, seconds, f'a refusal: "{why}"')
 
 
 def pod(labels: Mapping[str, str]) -> dict[str, Any]:

@@ -223,6 +223,38 @@ def test_a_held_job_can_be_written_to_otherwise(lock: Lock) -> None:
     assert "patched" in lock.change("train", patch)
 
 
+@pytest.mark.parametrize("labels", [{JOB_NAME: "waiting"}, {"run": "planned"}])
+def test_no_pod_starts_that_was_to_be_forecast_first(
+    lock: Lock, labels: dict[str, str]
+) -> None:
+    """With onForecastBreach Hold, while there is no status.forecast; it says so."""
+    plan = {"trainingTokens": "1e9", "onForecastBreach": "Hold"}
+    probe = pod({lock.label if k == "run" else k: v for k, v in labels.items()})
+    lock.make_run("planned", "waiting", plan)
+    lock.set_forecast("planned", None)
+
+    refusal = lock.wait_until_refused(probe, "no forecast")
+
+    assert "FineTuneRun planned has no forecast yet" in refusal
+    assert "onForecastBreach is Hold" in refusal
+
+    lock.set_forecast("planned", "1000")
+    assert lock.kubectl.wait_for(
+        lambda: lock.create(probe), LAG_SECONDS, "a pod of a run that is forecast"
+    )
+
+
+@pytest.mark.parametrize("wish", ["Annotate", "Nothing", None])
+def test_who_does_not_ask_for_it_waits_for_no_forecast(
+    lock: Lock, wish: str | None
+) -> None:
+    """The operator may be down, and nobody's pod waits for it."""
+    plan = {"trainingTokens": "1e9", **({"onForecastBreach": wish} if wish else {})}
+    lock.make_run("easy", "early", plan)
+
+    assert "created" in lock.create(pod({JOB_NAME: "early"}))
+
+
 def test_a_release_frees(lock: Lock) -> None:
     """Emptying status.holds is enough, within the lag of the API server's cache."""
     lock.make_run("brief", "short")

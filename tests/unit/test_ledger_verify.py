@@ -83,6 +83,7 @@ def test_an_honest_ledger_verifies() -> None:
         "facts",
         "saved weights",
         "rule sets",
+        "forecasts",
         "counts",
     ]
     assert all(

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from flopguard_operator.api.fields import (
     CEL,
+    LIST_TYPE,
     ApiModel,
     Flops,
     Line,
@@ -29,6 +30,10 @@ _NEEDS_SOURCE = (
     "(model card, paper, provider); a figure without a source does not count"
 )
 _HIGH_IS_HIGH = "pretrainingFlopsHigh needs pretrainingFlops, and may not be below it"
+
+
+Planned = Annotated[int, Field(strict=True, ge=1, le=10**12)]
+"""A count that a person plans with."""
 
 
 class WorkloadRef(ApiModel):
@@ -131,14 +136,47 @@ class ThresholdSpec(ApiModel):
 
 
 class PlanSpec(ApiModel):
-    """What the run intends to do, for a forecast before it starts. Not acted on yet."""
+    """What the run intends to do, for a forecast before it starts.
+
+    How much is trained on (`trainingTokens`; or `samples`, `epochs` and
+    `sequenceLength`; or `steps`, `batchSize` and `sequenceLength`) and on what model
+    (`modelConfig`, else `parameters`). What is left out becomes a wider range.
+    """
 
     training_tokens: Flops | None = None
-    """Tokens to train on, a quoted number, "2e9". Not acted on yet."""
+    """Tokens to train on over all epochs, padding included, a quoted number, "2e9"."""
+    samples: Planned | None = None
+    """Samples of the data set, where the tokens are not known."""
+    epochs: Planned = 1
+    """How often each sample is trained on."""
+    sequence_length: Planned | None = None
+    """Tokens of a sample as the model gets it: packed, padded or cut to this length."""
+    batch_size: Planned | None = None
+    """Sequences in one step of the optimizer, over all workers and accumulation."""
+    steps: Planned | None = None
+    """Steps of the optimizer, as max_steps gives them. With them (or with what they
+    follow from) the total is forecast anew while the run goes on."""
     method: Literal["Full", "LoRA", "QLoRA", "Other"] | None = None
-    """How the model is tuned. Not acted on yet."""
-    on_forecast_breach: Literal["Annotate", "Nothing"] = "Annotate"
-    """What to do when the forecast crosses a limit. Not acted on yet."""
+    """How the model is tuned."""
+    lora_rank: Annotated[int, Field(strict=True, ge=1, le=65_536)] | None = None
+    """Rank of the adapters."""
+    lora_targets: Annotated[
+        tuple[Line, ...], Field(max_length=32, json_schema_extra={LIST_TYPE: "atomic"})
+    ] = ()
+    """The layers that get adapters, "q_proj"; or "all-linear"."""
+    checkpointing: pydantic.StrictBool | None = None
+    """Whether activations are computed again (gradient checkpointing)."""
+    config_json: Annotated[
+        str | None, Field(alias="modelConfig", max_length=65_536)
+    ] = None
+    """The model's config.json, as text."""
+    parameters: Flops | None = None
+    """Parameters that work on each token (of a mixture of experts the active ones), a
+    quoted number, "8.03e9": for a rough forecast where there is no modelConfig."""
+    on_forecast_breach: Literal["Annotate", "Hold", "Nothing"] = "Annotate"
+    """What to do when the expected total crosses budget or threshold. Annotate writes a
+    condition, an event and the workload's annotations. Hold holds the workload, and the
+    API server also refuses its pods until there is a forecast."""
 
 
 class MeteringSpec(ApiModel):
@@ -192,7 +230,7 @@ class RunSpec(ApiModel):
     threshold: ThresholdSpec | None = None
     """What to do as the legal threshold nears; held at 95 % when left out."""
     plan: PlanSpec | None = None
-    """What the run intends to do. Not acted on yet."""
+    """What the run intends to do: its forecast is made from this."""
     metering: MeteringSpec | None = None
     """How the run's FLOPs are counted; everything Auto when left out."""
     on_delete: Literal["Keep", "Release"] = "Keep"

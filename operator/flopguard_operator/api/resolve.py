@@ -1,12 +1,18 @@
 """Turn what people wrote (a run, its program) into the terms that it is judged by."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from flopguard_operator.api.finetunerun import (
     BaseModelSpec,
     BudgetSpec,
+    PlanSpec,
     RunSpec,
     ThresholdSpec,
 )
 from flopguard_operator.api.program import ProgramSpec
+from flopguard_operator.forecast.architecture import PlanError, read_config
+from flopguard_operator.forecast.plan import Intent, Plan
 from flopguard_operator.models.basis import look_up
 from flopguard_operator.models.catalogue import NOTHING, Catalogue
 from flopguard_operator.policy.terms import (
@@ -35,6 +41,35 @@ def terms(
         base=_base(run.base_model or lender.base_model, catalogue),
         budget=_budget(run.budget or lender.budget),
         approach=_approach(run.threshold or ThresholdSpec()),
+    )
+
+
+def intent(spec: PlanSpec | None) -> Intent:
+    """Return what a run intends to do; a plan that cannot be read stops no metering."""
+    if spec is None:
+        return Intent()
+    on_breach = spec.on_forecast_breach
+    try:
+        config = read_config(spec.config_json) if spec.config_json else {}
+    except PlanError as error:
+        return Intent(None, on_breach, f"spec.plan.modelConfig: {error}")
+    return Intent(_plan(spec, config), on_breach, "")
+
+
+def _plan(spec: PlanSpec, config: Mapping[str, Any]) -> Plan:
+    return Plan(
+        tokens=spec.training_tokens,
+        samples=spec.samples,
+        epochs=spec.epochs,
+        length=spec.sequence_length,
+        batch=spec.batch_size,
+        steps=spec.steps,
+        method=spec.method,
+        rank=spec.lora_rank,
+        targets=spec.lora_targets,
+        checkpointing=spec.checkpointing,
+        config=config,
+        parameters=spec.parameters,
     )
 
 

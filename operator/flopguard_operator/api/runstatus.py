@@ -111,13 +111,39 @@ class OtherPolicyStatus(ApiModel):
     """Why this rule applies, in words."""
 
 
+class ForecastTotal(ApiModel):
+    """FLOPs of the whole run."""
+
+    low: FlopsCount
+    """FLOPs that it takes at least."""
+    expected: FlopsCount
+    """FLOPs that it takes most likely: budget and threshold are compared with this."""
+    high: FlopsCount | None = None
+    """FLOPs that it takes at most; absent where the run has outrun its plan."""
+
+
 class ForecastStatus(ApiModel):
     """Where the run is heading."""
 
+    total: ForecastTotal | None = None
+    """FLOPs of the whole run; absent where nothing says how long it is."""
+    basis: Word | None = None
+    """Where the total comes from: ClosedForm or RuleOfThumb (the plan), Progress (the
+    plan's steps, at what they cost so far), Measured (the run is over)."""
+    assumptions: Annotated[
+        tuple[Sentence, ...], Field(max_length=16, json_schema_extra=_ATOMIC)
+    ] = ()
+    """What was assumed for it, in sentences."""
+    line: Word | None = None
+    """The line that crossesAt is about, the nearest one: Budget or Threshold."""
     crosses_at: Time | None = None
-    """When the governing limit would be reached at the present rate."""
-    total: FlopsCount | None = None
-    """FLOPs of the whole plan. Not acted on yet."""
+    """When this line is reached, most likely; absent where none is in sight."""
+    crosses_at_earliest: Time | None = None
+    """When it is reached at the earliest: the beginning of the 90 % interval."""
+    crosses_at_latest: Time | None = None
+    """When it is reached at the latest: the end of the 90 % interval."""
+    notice_due_at: Time | None = None
+    """By when a notification is due, where the forecast opens one (NotificationDue)."""
 
 
 class AttemptStatus(ApiModel):

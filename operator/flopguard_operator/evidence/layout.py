@@ -19,6 +19,7 @@ from flopguard_operator.ledger.entries import (
     Entry,
     FactChanged,
     FactsNoted,
+    ForecastNoted,
     GapCharged,
     HoldProven,
     HoldReleased,
@@ -55,7 +56,9 @@ KINDS: Mapping[str, tuple[type, ...]] = MappingProxyType(
         "gaps.jsonl": (GapCharged,),
         "history.jsonl": (DocumentNoted,),
         "terms.jsonl": (PolicyNoted, TermsSet),
-        "verdicts.jsonl": (Crossing, HoldSet, HoldProven, HoldReleased),
+        "verdicts.jsonl": (
+            *(Crossing, HoldSet, HoldProven, HoldReleased, ForecastNoted),
+        ),
     }
 )
 DERIVED = (BASES, *KINDS)

@@ -18,6 +18,7 @@ from flopguard_operator.ledger.entries import (
     Event,
     FactChanged,
     FactsNoted,
+    ForecastNoted,
     GapCharged,
     HoldProven,
     HoldReleased,
@@ -56,6 +57,7 @@ class Account:
     changes: tuple[FactChanged, ...] = ()
     saves: tuple[WeightsSaved, ...] = ()
     documents: tuple[DocumentNoted, ...] = ()
+    forecast: ForecastNoted | None = None  # the newest
     entries: int = field(default=0, compare=False)  # of the run so far
 
     @property
@@ -136,6 +138,8 @@ def _told(account: Account, event: Event) -> Account:
             account = replace(account, changes=(*account.changes, event))
         case WeightsSaved():
             account = replace(account, saves=(*account.saves, event))
+        case ForecastNoted():
+            account = replace(account, forecast=event)
         case DocumentNoted():
             account = replace(account, documents=(*account.documents, event))
     return account

@@ -207,6 +207,26 @@ class WeightsSaved:
 
 
 @dataclass(frozen=True)
+class ForecastNoted:
+    """A run's forecast was made, or says something else than the one before.
+
+    `first_known` is when it first became known that the legal threshold will be crossed
+    on a base model with systemic risk; it stays, whatever later forecasts say.
+    """
+
+    run: RunRef
+    basis: str  # ClosedForm | RuleOfThumb | Progress | Measured
+    low: int  # FLOPs of the whole run, at least
+    expected: int
+    high: int | None  # None: the run has outrun its plan
+    crosses_budget: bool  # `expected` does
+    crosses_threshold: bool
+    on_breach: str  # Annotate | Hold | Nothing
+    first_known: str  # RFC 3339, "" while there is nothing to notify of
+    assumptions: str  # sentences, one a line
+
+
+@dataclass(frozen=True)
 class EpochOpened:
     """A writer took the ledger over; writers of smaller epochs append no more."""
 
@@ -289,6 +309,7 @@ RunEvent = (
     | FactsNoted
     | FactChanged
     | WeightsSaved
+    | ForecastNoted
 )
 LedgerEvent = (
     EpochOpened

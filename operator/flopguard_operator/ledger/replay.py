@@ -6,11 +6,10 @@ Entries with one time were committed together; a run owes its crossings by the e
 the commit that made them due.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from flopguard_operator.ledger import census, policies
+from flopguard_operator.ledger import census, forecasts, policies, tellings
 from flopguard_operator.ledger.accounts import (
     Account,
     apply,
@@ -24,6 +23,7 @@ from flopguard_operator.ledger.entries import (
     Crossing,
     Entry,
     FactsNoted,
+    ForecastNoted,
     GapCharged,
     HoldProven,
     HoldReleased,
@@ -38,7 +38,6 @@ from flopguard_operator.ledger.policies import Noted, judged
 from flopguard_operator.ledger.quiet import Quiet, quiet_of
 from flopguard_operator.ledger.stretches import Stretch
 from flopguard_operator.marks import Mark, merge
-from flopguard_operator.policy.checks import holds
 from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.policy.verdict import Verdict
 
@@ -54,6 +53,7 @@ OVERSHOOT = "overshoot"
 GAPS = "gaps"
 FACTS = "facts"
 SAVES = "saved weights"
+FORECASTS = "forecasts"
 COUNTS = "counts"
 POLICIES = "rule sets"
 
@@ -71,6 +71,7 @@ RULES = {
     FACTS: "the digest of noted facts is that of their text, or of one noted before",
     SAVES: "saved weights of a process are noted in order, within the run's total",
     POLICIES: "each noted rule set has the digest, name and version of its text",
+    FORECASTS: "each forecast crosses the lines that it says, and keeps its first date",
     COUNTS: "the newest count of each run's entries is right",
 }
 
@@ -232,42 +233,23 @@ def _contradictions(
         case HoldReleased() as released:
             yield from _same_hold(entry, released.workload_uid, account)
         case _:
-            yield from _untold(entry, account)
+            yield from _told(entry, account, noted)
 
 
-def _untold(entry: Entry, account: Account) -> Iterator[Contradiction]:
-    """Yield what is wrong with what a process said of itself."""
+def _told(entry: Entry, account: Account, noted: Noted) -> Iterator[Contradiction]:
+    """Yield what is wrong with what was said of a run, or of its future."""
     match entry.event:
-        case FactsNoted() as noted:
-            yield from _facts(entry, noted, account)
-        case WeightsSaved() as saved:
-            yield from _saved(entry, saved, account)
-
-
-def _facts(
-    entry: Entry, event: FactsNoted, account: Account
-) -> Iterator[Contradiction]:
-    if not event.facts:
-        if event.digest not in account.digests:
-            yield _wrong(entry, FACTS, "the facts that it refers to were never noted")
-        return
-    digest = hashlib.sha256(event.facts.encode()).hexdigest()
-    if event.whole and digest != event.digest:
-        yield _wrong(entry, FACTS, "the facts are others than their digest says")
-
-
-def _saved(
-    entry: Entry, event: WeightsSaved, account: Account
-) -> Iterator[Contradiction]:
-    """Hold saved weights to what they cost: their own process's part at least.
-
-    The total of the run is settled later than weights are noted, so it says nothing.
-    """
-    before = [s for s in account.saves if s.process == event.process]
-    if event.flops > event.upper:
-        yield _wrong(entry, SAVES, "the process alone has spent more than the run")
-    if before and before[-1].flops > event.flops:
-        yield _wrong(entry, SAVES, "weights that cost more were noted before")
+        case FactsNoted() as event:
+            check, found = FACTS, tellings.wrong_facts(event, account)
+        case WeightsSaved() as event:
+            check, found = SAVES, tellings.wrong_saves(event, account)
+        case ForecastNoted() as event:
+            check = FORECASTS
+            found = forecasts.wrong(entry.at, event, account, noted)
+        case _:
+            return
+    for what in found:
+        yield _wrong(entry, check, what)
 
 
 def _settlement(
@@ -365,7 +347,7 @@ def _hold(
     if isinstance(verdicts, Contradiction):
         yield verdicts
         return
-    demanded = holds(verdicts)
+    demanded = forecasts.hold(account, verdicts, noted)
     if demanded is None or demanded.reason != event.reason:
         yield _wrong(entry, HOLDS, "nothing demands a hold for this reason")
 
@@ -381,7 +363,7 @@ def _proven(
     if isinstance(verdicts, Contradiction):
         yield verdicts
         return
-    demanded = holds(verdicts)
+    demanded = forecasts.hold(account, verdicts, noted)
     if demanded is None:
         yield _wrong(entry, HOLDS, "a hold is proven that nothing demands")
         return

@@ -9,6 +9,7 @@ from flopguard_operator.ledger.entries import (
     Entry,
     FactChanged,
     FactsNoted,
+    ForecastNoted,
     GapCharged,
     HoldProven,
     HoldReleased,
@@ -21,6 +22,7 @@ from flopguard_operator.policy.verdict import HOLD
 TERMS, ATTEMPT, WARNING = "Terms", "Attempt", "Warning"
 LIMIT, HELD, PROOF, RELEASE = "Limit", "Hold", "Proof", "Release"
 FACTS, CHANGE, SAVED, GAP = "Facts", "Change", "Weights", "Gap"
+FORECAST = "Forecast"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def _process(entry: Entry) -> Moment | None:
             told = CHANGE, _change(event)
         case WeightsSaved() as event:
             told = SAVED, _saved(event)
+        case ForecastNoted() as event:
+            told = FORECAST, _forecast(event)
         case _:
             return None
     return Moment(entry.at, *told)
@@ -102,6 +106,19 @@ def _saved(event: WeightsSaved) -> str:
     return (
         f"{event.path} was saved at step {event.step}, when the run had spent at most"
         f" {display(event.upper)} FLOPs"
+    )
+
+
+def _forecast(event: ForecastNoted) -> str:
+    high = "more" if event.high is None else display(event.high)
+    lines = {
+        "the budget": event.crosses_budget,
+        "the threshold": event.crosses_threshold,
+    }
+    crossed = " and ".join(name for name, crosses in lines.items() if crosses)
+    return (
+        f"{display(event.expected)} ({display(event.low)} to {high}) FLOPs are expected"
+        f" in all, by {event.basis}: {crossed or 'no line'} would be crossed"
     )
 
 

@@ -1,0 +1,1 @@
+"""Forecast FLOPs: before a run from its plan, during it from its history. Pure."""

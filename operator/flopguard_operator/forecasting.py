@@ -1,0 +1,152 @@
+"""Forecast each run once per settlement: the shell around `forecast/`.
+
+It takes the time, and remembers the last forecast of each run: drawing hundreds of
+paths every cycle would say the same again. Where many runs are due at once, the dates
+of some wait for a later cycle; totals, which holds depend on, never do.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from flopguard_operator.books import Books
+from flopguard_operator.forecast.architecture import PlanError
+from flopguard_operator.forecast.history import Point, Track, milliseconds
+from flopguard_operator.forecast.noting import Foreseen
+from flopguard_operator.forecast.outlook import Outlook, Reach, reaches, spent, total
+from flopguard_operator.forecast.plan import Intent, planned_steps
+from flopguard_operator.forecast.planned import Projection, of_plan
+from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.marks import Mark
+from flopguard_operator.settings import Settings
+from flopguard_operator.settling import RunView
+
+BUDGET, THRESHOLD = "Budget", "Threshold"
+MOST_SECONDS = 1.0  # of a cycle, for the dates of all runs together
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """The last forecast of a run, and what it was made of."""
+
+    of: tuple[object, ...]
+    made_at: float  # monotonic
+    foreseen: Foreseen
+
+
+@dataclass
+class Forecaster:
+    """Keeps the forecasts between the cycles."""
+
+    settings: Settings
+    _known: dict[str, _Memory] = field(default_factory=dict)  # by run UID
+    _projections: dict[str, tuple[Intent, Projection | None, str]] = field(
+        default_factory=dict
+    )
+    _left: float = MOST_SECONDS
+
+    def each(self, views: list[RunView]) -> list[RunView]:
+        """Begin a cycle over these runs, which are returned; forget all others."""
+        self._left = MOST_SECONDS
+        runs = {view.ref.uid for view in views}
+        for memory in (self._known, self._projections):
+            for uid in memory.keys() - runs:
+                del memory[uid]
+        return views
+
+    def look(
+        self, view: RunView, account: Account, marks: Mapping[str, Mark], books: Books
+    ) -> RunView:
+        """Return a run's view with what is to be expected of it."""
+        uid, now = view.ref.uid, time.monotonic()
+        key = self._key(view, account)
+        known = self._known.get(uid)
+        fresh = known is not None and now - known.made_at < self.settings.settle_seconds
+        if known is not None and fresh and known.of == key:
+            return replace(view, foreseen=known.foreseen)
+        before = None if known is None or known.of != key else known.foreseen
+        track = books.tracks.get(uid, Track())
+        foreseen = self._foreseen(view, account, _points(track, marks, account), before)
+        self._known[uid] = _Memory(key, now, foreseen)
+        self._left -= time.monotonic() - now
+        return replace(view, foreseen=foreseen)
+
+    def _key(self, view: RunView, account: Account) -> tuple[object, ...]:
+        """Return what a forecast depends on beside the history."""
+        ended = _is_over(view)
+        return view.intent, view.terms, account.hold, len(account.attempts), ended
+
+    def _foreseen(
+        self,
+        view: RunView,
+        account: Account,
+        points: tuple[Point, ...],
+        before: Foreseen | None,
+    ) -> Foreseen:
+        intent = view.intent
+        if _is_over(view):
+            whole = spent(points[-1].upper) if intent.plan else None
+            return Foreseen(_now(), Outlook(whole), intent.on_breach)
+        projection, why_not = self._projected(view)
+        steps = planned_steps(intent.plan) if intent.plan else None
+        track_tells = points[-1].step > 0
+        whole = total(projection, points, steps if track_tells else None)
+        dates = self._dates(view, account, points, before)
+        outlook = Outlook(whole, dates)
+        return Foreseen(
+            _now(), outlook, intent.on_breach, "" if whole is not None else why_not
+        )
+
+    def _projected(self, view: RunView) -> tuple[Projection | None, str]:
+        """Return the projection of a run's plan, and why there is none."""
+        uid, intent = view.ref.uid, view.intent
+        known = self._projections.get(uid)
+        if known is not None and known[0] == intent:
+            return known[1], known[2]
+        found, why_not = None, intent.why_not
+        if intent.plan is not None:
+            try:
+                found = of_plan(intent.plan)
+            except PlanError as error:
+                why_not = f"spec.plan: {error}"
+        self._projections[uid] = (intent, found, why_not)
+        return found, why_not
+
+    def _dates(
+        self,
+        view: RunView,
+        account: Account,
+        points: tuple[Point, ...],
+        before: Foreseen | None,
+    ) -> tuple[Reach, ...]:
+        if account.hold is not None:
+            return ()
+        if self._left <= 0:
+            return before.outlook.reaches if before else ()
+        limits = view.limits
+        lines = [(THRESHOLD, limits.threshold)]
+        if limits.budget is not None:
+            lines.insert(0, (BUDGET, limits.budget))
+        now = milliseconds(_now()) or 0
+        return tuple(each.after(now) for each in reaches(points, lines))
+
+
+def _is_over(view: RunView) -> bool:
+    """Say whether the run has ended: its Job has, and no pod is left."""
+    ended = view.job is not None and bool(view.job.finished)
+    return ended and all(pod.gone or pod.ended for pod in view.pods)
+
+
+def _points(
+    track: Track, marks: Mapping[str, Mark], account: Account
+) -> tuple[Point, ...]:
+    charged = sum(gap.flops for gap in account.gaps.values())
+    upper = sum(mark.upper for mark in marks.values()) + charged
+    found = track.until(milliseconds(_now()) or 0, upper)
+    return tuple(replace(p, step=0) for p in found) if track.vague else found
+
+
+def _now() -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return now.replace("+00:00", "Z")
