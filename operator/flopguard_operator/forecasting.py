@@ -23,6 +23,7 @@ from flopguard_operator.settings import Settings
 from flopguard_operator.settling import RunView
 
 BUDGET, THRESHOLD = "Budget", "Threshold"
+LEAST_SECONDS = 1.0  # that a forecast is kept
 MOST_SECONDS = 1.0  # of a cycle, for the dates of all runs together
 
 
@@ -60,22 +61,23 @@ class Forecaster:
     ) -> RunView:
         """Return a run's view with what is to be expected of it."""
         uid, now = view.ref.uid, time.monotonic()
-        key = self._key(view, account)
+        points = _points(books.tracks.get(uid, Track()), marks, account)
+        key = self._key(view, account, points[-1].upper)
         known = self._known.get(uid)
-        fresh = known is not None and now - known.made_at < self.settings.settle_seconds
+        lasts = max(LEAST_SECONDS, self.settings.settle_seconds)
+        fresh = known is not None and now - known.made_at < lasts
         if known is not None and fresh and known.of == key:
             return replace(view, foreseen=known.foreseen)
         before = None if known is None or known.of != key else known.foreseen
-        track = books.tracks.get(uid, Track())
-        foreseen = self._foreseen(view, account, _points(track, marks, account), before)
+        foreseen = self._foreseen(view, account, points, before)
         self._known[uid] = _Memory(key, now, foreseen)
         self._left -= time.monotonic() - now
         return replace(view, foreseen=foreseen)
 
-    def _key(self, view: RunView, account: Account) -> tuple[object, ...]:
-        """Return what a forecast depends on beside the history."""
-        ended = _is_over(view)
-        return view.intent, view.terms, account.hold, len(account.attempts), ended
+    def _key(self, view: RunView, account: Account, upper: int) -> tuple[object, ...]:
+        """Return what a forecast depends on beside how the run goes on."""
+        at = account.hold, len(account.attempts), _is_over(view)
+        return view.intent, view.limits, view.limits.crossed(upper), *at
 
     def _foreseen(
         self,

@@ -33,11 +33,11 @@ from flopguard_operator.ledger.policies import Law, Noted
 from flopguard_operator.marks import Mark
 from flopguard_operator.noting import Noting
 from flopguard_operator.observed import Job, Pod
-from flopguard_operator.policy.checks import budget_limit, evaluate, holds
+from flopguard_operator.policy.checks import budget_limit, evaluate
 from flopguard_operator.policy.rules import Governing, built_in, counted
 from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.policy.terms import Terms, Totals
-from flopguard_operator.policy.verdict import HOLD, Verdict
+from flopguard_operator.policy.verdict import Verdict
 from flopguard_operator.processes import Process
 from flopguard_operator.watching import Given, Watched
 from flopguard_operator.workloads import job as jobs
@@ -137,10 +137,11 @@ def plan(
     current = replace(account, streams=marks, gaps=charged)
     total = totals(current)
     verdicts = evaluate(view.terms, total, view.rules, view.day(account))
-    fresh = _forecast(view, account, total)
-    forecast = fresh or account.forecast
+    before = account.forecast
+    fresh = news(view.ref, view.limits, view.foreseen, total.upper, before)
+    forecast = fresh or before
     foreseen = forecasts.verdict(view.limits, forecast, total.upper)
-    hold = None if view.release_because else _demanded(verdicts, foreseen)
+    hold = None if view.release_because else forecasts.first(verdicts, foreseen)
     crossings = tuple(due(current, verdicts))
     holding = tuple(_hold_events(view, current, verdicts, hold, total))
     noting = Noting(view.ref, account, marks, processes)
@@ -177,19 +178,6 @@ def plan(
         forecast=forecast,
         foreseen=foreseen,
     )
-
-
-def _forecast(view: RunView, account: Account, total: Totals) -> ForecastNoted | None:
-    """Return the forecast to note, if it says anything new."""
-    if view.foreseen is None:
-        return None
-    return news(view.ref, view.limits, view.foreseen, total.upper, account.forecast)
-
-
-def _demanded(verdicts: Iterable[Verdict], foreseen: Verdict | None) -> Verdict | None:
-    """Return what holds the run: a line that is reached, else its forecast."""
-    waits = foreseen is not None and foreseen.action == HOLD
-    return holds(verdicts) or (foreseen if waits else None)
 
 
 def nearest_limit(view: RunView) -> int | Fraction:

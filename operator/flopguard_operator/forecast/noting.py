@@ -28,7 +28,7 @@ class Foreseen:
 def news(
     run: RunRef,
     limits: Limits,
-    foreseen: Foreseen,
+    foreseen: Foreseen | None,
     upper: int,
     before: ForecastNoted | None,
 ) -> ForecastNoted | None:
@@ -37,6 +37,8 @@ def news(
     Without a total there is nothing to note, unless what is spent alone crosses a line
     that has to be notified of, or a forecast that was noted before is withdrawn.
     """
+    if foreseen is None:
+        return None
     total = foreseen.outlook.total
     known = total is not None
     if total is None:

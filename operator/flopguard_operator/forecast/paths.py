@@ -37,7 +37,7 @@ _FAR = 4  # times the history's length; beyond it, each path keeps its mean pace
 _LEVEL_FLOOR, _TREND_FLOOR = 0.02, 0.05  # no history proves more than this
 _USUAL_TREND = 0.5  # of the log pace, over the history: one standard deviation
 _SPREAD = 0.7  # of the logarithm of a break's length
-_UNSEEN = 6  # a break that was never seen lasts about this part of the history
+_UNSEEN = 8  # a break that was never seen lasts about this part of the history
 
 
 @dataclass(frozen=True)

@@ -93,12 +93,17 @@ def hold(account: Account, verdicts: Iterable[Verdict], noted: Noted) -> Verdict
     Raises:
         PolicyError: the terms cannot be judged by.
     """
-    found = holds(verdicts)
-    if found is not None or account.forecast is None or account.terms_set is None:
-        return found
+    if account.forecast is None or account.terms_set is None:
+        return holds(verdicts)
     upper = totals(account).upper
     foreseen = verdict(_limits_of(account, noted), account.forecast, upper)
-    return foreseen if foreseen is not None and foreseen.action == HOLD else None
+    return first(verdicts, foreseen)
+
+
+def first(verdicts: Iterable[Verdict], foreseen: Verdict | None) -> Verdict | None:
+    """Return what holds a run: a line that it has reached, else its forecast."""
+    waits = foreseen is not None and foreseen.action == HOLD
+    return holds(verdicts) or (foreseen if waits else None)
 
 
 def _limits_of(account: Account, noted: Noted) -> Limits:
