@@ -1,7 +1,7 @@
 """Record histories of real trainings: `python -m foresight.record`.
 
 Each kind is a process of the train environment with the hook armed; its pages are read
-twice a second, for a quarter of an hour in all. What was read is written to
+four times a second, for some minutes in all. What was read is written to
 tests/vectors/histories.json, which the coverage of the forecast is tested on.
 """
 
@@ -21,10 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDED = ROOT / "tests" / "vectors" / "histories.json"
 TRAINER = Path(__file__).with_name("trainer.py")
 HOOK = ROOT / "sidecar" / "flopguard_hook" / "bootstrap"
-STEPS = {"steady": 900, "slowing": 900, "bursts": 600, "pauses": 400, "retries": 400}
-SECONDS = 0.5
+KINDS = ("steady", "slowing", "bursts", "pauses", "retries")
+STEPS = 900
+SECONDS = 0.25
 LIMIT_SECONDS = 1_500.0
-_KILLED_AT = (70, 190, 310)  # steps, where a kind is retried
+_KILLED_AT = (130, 410, 690)  # steps, where a kind is retried
 
 
 Row = tuple[int, int, int]  # milliseconds, FLOPs, step
@@ -62,13 +63,13 @@ class Training:
         pages.mkdir()
         self.readers.append(Folder(pages))
         armed = {"PYTHONPATH": str(HOOK), "FLOPGUARD_DIR": str(pages)}
-        how = (self.kind, str(STEPS[self.kind]), str(self.folder / "step"))
+        how = (self.kind, str(STEPS), str(self.folder / "step"))
         command = [str(self.python), str(TRAINER), *how]
         return subprocess.Popen(command, env={**os.environ, **armed})
 
 
 def record(kind: str, python: Path) -> list[Row]:
-    """Return what was read of one training, twice a second."""
+    """Return what was read of one training, four times a second."""
     kills = list(_KILLED_AT) if kind == "retries" else []
     found: list[Row] = [(0, 0, 0)]
     began = time.monotonic()
@@ -95,7 +96,7 @@ def main(kinds: Sequence[str]) -> None:
     """Record some kinds, or all; keep what is there of the others."""
     python = Path(os.environ["FLOPGUARD_TRAIN"]) / "bin" / "python"
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
-    for kind in kinds or STEPS:
+    for kind in kinds or KINDS:
         points = record(kind, python)
         # As in the ledger: what says nothing new is no entry.
         kept = [p for n, p in enumerate(points) if not n or p[1] > points[n - 1][1]]
