@@ -63,6 +63,14 @@ async def publish_program(cluster: Cluster, raw: Raw, wanted: dict[str, Any]) ->
         await call("program", cluster.patch_program_status, name, changed)
 
 
+async def publish_decision(cluster: Cluster, raw: Raw, wanted: dict[str, Any]) -> None:
+    """Write a decision's status if it differs."""
+    changed = _changed(raw, wanted)
+    if changed:
+        name = raw["metadata"]["name"]
+        await call("decision", cluster.patch_decision_status, name, changed)
+
+
 def _changed(raw: Raw, wanted: dict[str, Any]) -> dict[str, Any]:
     """Return the part of `wanted` that the object's status does not say yet."""
     current = at(raw, "status") or {}

@@ -19,6 +19,7 @@ from flopguard_operator.ledger.encoding import encode
 from flopguard_operator.ledger.entries import (
     NO_RUN,
     AttemptOpened,
+    DecisionRecorded,
     Entry,
     Event,
     GapCharged,
@@ -68,6 +69,7 @@ class Books:
     """Run UID → when its hold was set: for people, and on the monotonic clock."""
     own: int = 0  # entries about the ledger itself, without counts of the runs'
     retention: RetentionSet | None = None  # for how long the ledger is kept
+    decided: set[str] = field(default_factory=set)  # UIDs of the recorded decisions
     told: dict[str, str] = field(default_factory=dict)  # stream → its last entry's time
     spans: dict[str, coverage.Spans] = field(default_factory=dict)  # by run UID
     noted: Noted = field(default_factory=Noted)  # rule sets
@@ -175,6 +177,7 @@ class Books:
         self.noted = read.noted
         self.retention = read.retention
         self.tracks = read.tracks
+        self.decided = read.decided
         self.marks = {run: dict(marks) for run, marks in loaded.marks.items()}
         self.owner = read.owner
         self.owner |= {s: run for run, marks in self.marks.items() for s in marks}
@@ -230,6 +233,8 @@ class Books:
         stream = dated(event, self.accounts[ref.uid])
         if stream:
             self.told[stream] = entry.at
+        if isinstance(event, DecisionRecorded):
+            self.decided.add(event.decision)
         if isinstance(event, AttemptOpened | GapCharged):
             self.owner.setdefault(event.stream, ref.uid)
         if isinstance(event, HoldSet):

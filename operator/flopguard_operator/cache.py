@@ -20,6 +20,7 @@ class Cache:
 
     runs: dict[str, Raw] = field(default_factory=dict)
     programs: dict[str, Raw] = field(default_factory=dict)
+    decisions: dict[str, Raw] = field(default_factory=dict)
     jobs: dict[tuple[str, str], Job] = field(default_factory=dict)
     continuing: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """(namespace, run) → names of Jobs whose pod template names the run."""
@@ -76,6 +77,16 @@ class Cache:
         elif _uid(self.programs.get(name)) == _uid(raw):
             del self.programs[name]
 
+    def see_decision(self, kind: str | None, raw: Raw) -> None:
+        """Take in a watch event of a ThresholdDecision; a new one wakes the cycle."""
+        uid = text(raw, "metadata", "uid")
+        if kind == "DELETED":
+            self.decisions.pop(uid, None)
+            return
+        if uid not in self.decisions:
+            self.wake.set()
+        self.decisions[uid] = raw
+
     def see_job(self, kind: str | None, raw: Raw) -> None:
         """Take in a watch event of a Job."""
         seen = job(raw)
@@ -109,9 +120,10 @@ class Cache:
             self.wake.set()
 
     def owners(self) -> set[str]:
-        """Return the UIDs of all runs, programs and Jobs."""
+        """Return the UIDs of all runs, programs, decisions and Jobs."""
         programs = {_uid(raw) for raw in self.programs.values()}
-        return {*self.runs, *programs, *(job.uid for job in self.jobs.values())}
+        jobs = (job.uid for job in self.jobs.values())
+        return {*self.runs, *programs, *self.decisions, *jobs}
 
     def miss(self, known: Iterable[str], present: Container[str]) -> None:
         """Take those of the `known` UIDs that are not `present` for deleted.
@@ -123,6 +135,8 @@ class Cache:
             self.pods[uid] = replace(self.pods[uid], gone=True)
         for uid in missed & self.runs.keys():
             self._forget_run(uid)
+        for uid in missed & self.decisions.keys():
+            del self.decisions[uid]
         for name, raw in list(self.programs.items()):
             if _uid(raw) in missed:
                 del self.programs[name]

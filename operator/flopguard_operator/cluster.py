@@ -169,10 +169,18 @@ class Cluster(OwnObjects):
     @translated
     def patch_program_status(self, name: str, status: Patch) -> None:
         """Merge `status` into a program's status subresource."""
+        self._patch_status(naming.PROGRAM_PLURAL, name, status)
+
+    @translated
+    def patch_decision_status(self, name: str, status: Patch) -> None:
+        """Merge `status` into a decision's status subresource."""
+        self._patch_status(naming.DECISION_PLURAL, name, status)
+
+    def _patch_status(self, plural: str, name: str, status: Patch) -> None:
         self._custom.patch_cluster_custom_object_status(
             naming.GROUP,
             naming.VERSION,
-            naming.PROGRAM_PLURAL,
+            plural,
             name,
             {"status": status},
             field_manager=naming.MANAGER,
@@ -290,10 +298,11 @@ class Cluster(OwnObjects):
 
     @translated
     def existing(self) -> set[str]:
-        """Return the UIDs of all runs, programs and Jobs of the cluster."""
+        """Return the UIDs of all runs, programs, decisions and Jobs of the cluster."""
         kinds = (
             (naming.GROUP, naming.VERSION, naming.RUN_PLURAL),
             (naming.GROUP, naming.VERSION, naming.PROGRAM_PLURAL),
+            (naming.GROUP, naming.VERSION, naming.DECISION_PLURAL),
             ("batch", "v1", "jobs"),
         )
         return {

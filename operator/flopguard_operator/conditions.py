@@ -17,7 +17,7 @@ from flopguard_operator.ledger.entries import WeightsSaved
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
 from flopguard_operator.policy import reasons
-from flopguard_operator.policy.verdict import HOLD
+from flopguard_operator.policy.verdict import HOLD, Verdict
 from flopguard_operator.processes import Process
 from flopguard_operator.settling import Plan, RunView
 
@@ -45,6 +45,13 @@ WARNED = "Warned"
 HELD = "Held"
 """True once the workload is held and all of its pods are gone."""
 
+PROGRAM_WARNED = "ProgramWarned"
+"""True when the run's program, all of its runs together, has reached a line."""
+OWNERS_NAMED = "OwnersNamed"
+"""False while a program does not name its owners and a roll-back plan."""
+RECORDED = "Recorded"
+"""Of a decision: it is an entry in the ledger; False with `NoSubject` until then."""
+
 ALL_WELL = "AsExpected"
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
@@ -61,7 +68,10 @@ WARNINGS = (
     reasons.THRESHOLD_EXCEEDED,
     reasons.LINE_NEARS,
     reasons.LINE_CROSSED,
+    reasons.STOP_DECIDED,
+    reasons.OWNERS_MISSING,
 )
+PROGRAM_WARNINGS = tuple(reasons.PROGRAM + reason for reason in WARNINGS)
 
 
 @dataclass(frozen=True)
@@ -147,8 +157,11 @@ def of_run(
         _regressed(view),
         around.prometheus,
         around.ledger,
-        _of_verdicts(BUDGET_ABOVE_THRESHOLD, plan, (reasons.BUDGET_ABOVE_THRESHOLD,)),
-        _of_verdicts(WARNED, plan, WARNINGS),
+        _of_verdicts(
+            BUDGET_ABOVE_THRESHOLD, plan.verdicts, (reasons.BUDGET_ABOVE_THRESHOLD,)
+        ),
+        _of_verdicts(WARNED, plan.verdicts, WARNINGS),
+        _of_verdicts(PROGRAM_WARNED, view.above, PROGRAM_WARNINGS),
         _held(account, plan, around),
     ]
 
@@ -290,9 +303,11 @@ def _cut(message: str) -> str:
     return message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…"
 
 
-def _of_verdicts(kind: str, plan: Plan, wanted: tuple[str, ...]) -> Condition:
+def _of_verdicts(
+    kind: str, verdicts: Iterable[Verdict], wanted: tuple[str, ...]
+) -> Condition:
     """Return the condition for the gravest verdict among `wanted`."""
-    found = [v for v in plan.verdicts if v.reason in wanted]
+    found = [v for v in verdicts if v.reason in wanted]
     if not found:
         return Condition(kind, FALSE, NOT_REACHED)
     gravest = max(found, key=lambda v: (v.action == HOLD, v.percent))

@@ -9,30 +9,30 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
 
-from flopguard_operator import auditing, gathering, settling, sidecars
+from flopguard_operator import auditing, gathering, overseeing, settling, sidecars
 from flopguard_operator import conditions as c
 from flopguard_operator.auditing import Auditor
-from flopguard_operator.books import Books, refuse_unfit
+from flopguard_operator.books import Books
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.conditions import Condition
 from flopguard_operator.departed import Departures, claimed
 from flopguard_operator.documents import Documents
-from flopguard_operator.forecasting import Forecaster
 from flopguard_operator.gathering import Reading, Refused
 from flopguard_operator.ledger.accounts import totals
 from flopguard_operator.ledger.encoding import encode_mark
-from flopguard_operator.ledger.entries import Event, RunRef
+from flopguard_operator.ledger.entries import Event
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.listening import EVERY_CYCLES, Listener
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.models.shelf import Shelf
 from flopguard_operator.observed import Pod
+from flopguard_operator.planning import Planned, Planner, isolated, newest
 from flopguard_operator.programs import retentions
 from flopguard_operator.publishing import Publisher, Situation
 from flopguard_operator.ruleshelf import RuleShelf
@@ -68,11 +68,10 @@ class Cycle:
     shelf: Shelf = field(init=False)
     rules: RuleShelf = field(init=False)
     departures: Departures = field(init=False)
-    forecaster: Forecaster = field(init=False)
+    planner: Planner = field(init=False)
     leads: Callable[[], bool] = lambda: True  # without it nothing is acted on
     ended_at: float = 0.0  # monotonic, of the last whole cycle; health looks at it
     _compared_at: float = field(default_factory=time.monotonic)
-    _settled: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Start without any memory of streams and nodes."""
@@ -80,8 +79,9 @@ class Cycle:
         self.documents = Documents(self.cluster)
         self.shelf = Shelf(self.settings.models)
         self.rules = RuleShelf(self.settings.policies)
+        known = (self.cache, self.books, self.listener)
+        self.planner = Planner(self.settings, *known)
         self.departures = Departures(self.cluster)
-        self.forecaster = Forecaster(self.settings)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Repeat until `stop` is set; a failing cycle is logged, never fatal."""
@@ -159,9 +159,9 @@ class Cycle:
         views = [await self._watched(view, raised, ledger) for view in views]
         kept = {*self.cache.runs, *self.departures.followed}
         self.auditor.keep({*kept, *(view.ref.uid for view in views)}, pods)
-        plans = self._plans(views, raised)
+        planned = self.planner.plan(views, raised)
         # A crash before this line: the marks are read again, nothing was decided.
-        ledger, events = await self._commit(plans, raised, ledger)
+        ledger, events = await self._commit(planned, raised, ledger)
         # A crash after it: the account asks for the same status and the same hold.
         if ledger.status == c.TRUE:
             self.auditor.settled()
@@ -170,7 +170,8 @@ class Cycle:
             self.cache.forget_gone_pods(pods)
         if self.leads() and not self.books.fenced.is_set():
             told = Situation(reading.condition, ledger, self.listener)
-            await self._publish(plans, refused, events, told)
+            await self._publish(planned.runs, refused, events, told)
+            await self.publisher.finish(ledger, planned.overseen)
         return read is not None
 
     async def _publish(
@@ -182,13 +183,12 @@ class Cycle:
     ) -> None:
         """Publish what was decided, and act on it, run by run."""
         for view, plan in plans:
-            own = [event for event in events if event.run == view.ref]
-            with _isolated(view.ref):
+            own = overseeing.told(events, view)
+            with isolated(view.ref):
                 await self.publisher.publish_and_act(view, plan, told, own)
         for one in refused if told.ledger.status == c.TRUE else ():
-            with _isolated(gathering.reference(one.raw)):
+            with isolated(gathering.reference(one.raw)):
                 await self.publisher.refuse(one)
-        await self.publisher.finish(told.ledger)
 
     async def _marks(self, pods: Mapping[str, Pod]) -> Reading | None:
         """Read the newest marks; None where even that which cannot fail has failed."""
@@ -228,17 +228,12 @@ class Cycle:
         """Return a view with what is known of each of its streams as of now."""
         if ledger.status != c.TRUE:
             return view  # without the accounts nothing would be known of the streams
-        marks = self._newest(view.ref.uid, raised)
+        marks = newest(self.books, view.ref.uid, raised)
         previous = self.books.previous(view.ref)
         view = replace(view, previous=previous, noted=self.books.noted)
-        with _isolated(view.ref):
+        with isolated(view.ref):
             return await self.auditor.look(view, self.books, self.listener, marks)
         return view
-
-    def _newest(self, uid: str, raised: list[tuple[str, Mark]]) -> dict[str, Mark]:
-        """Return the marks of a run's streams with those of this cycle."""
-        higher = {mark.stream: mark for run, mark in raised if run == uid}
-        return {**self.books.of_run(uid), **higher}
 
     def _urgent(self, views: list[RunView]) -> set[str]:
         """Return the UIDs of the pods of runs that near a limit, or are being held."""
@@ -287,7 +282,7 @@ class Cycle:
             account = self.books.account(gathering.reference(one.raw))
             view = None
             if gathering.is_deleting(one.raw):
-                with _isolated(account.ref):
+                with isolated(account.ref):
                     noted = self.books.noted
                     view = gathering.as_recorded(one, account, self.cache, noted)
                     view = None if view is None else await self._of_held(view)
@@ -328,45 +323,21 @@ class Cycle:
             mark = found.get(pod.uid)
             if mark is None:
                 continue
-            with _isolated(ref):
+            with isolated(ref):
                 higher = self.books.raise_mark(ref.uid, mark)
                 if higher is not None:
                     encode_mark(higher)
                     raised.append((ref.uid, higher))
         return raised
 
-    def _plans(
-        self, views: list[RunView], raised: list[tuple[str, Mark]]
-    ) -> list[tuple[RunView, Plan]]:
-        """Return what to do about each run, but those that nobody can judge or note."""
-        plans = []
-        for view in self.forecaster.each(views):
-            uid = view.ref.uid
-            marks = self._newest(uid, raised)
-            since = time.monotonic() - self._settled.get(uid, 0.0)
-            due = since >= self.settings.settle_seconds
-            account = self.books.account(view.ref)
-            with _isolated(view.ref):
-                told = self.listener.of(marks)
-                view = self.forecaster.look(view, account, marks, self.books)  # noqa: PLW2901 - the same view, with what is foreseen
-                plan = settling.plan(view, account, marks, told, settle_due=due)
-                refuse_unfit(plan.events)
-                plans.append((view, plan))
-        return plans
-
     async def _commit(
-        self,
-        plans: list[tuple[RunView, Plan]],
-        raised: list[tuple[str, Mark]],
-        ledger: Condition,
+        self, planned: Planned, raised: list[tuple[str, Mark]], ledger: Condition
     ) -> tuple[Condition, list[Event]]:
         """Append all events and marks in one transaction; nothing if it fails."""
-        events = [event for _, plan in plans for event in plan.events]
-        laws = [view.law for view, _ in plans if view.law is not None]
-        events = [*self.books.noted.missing(events, laws), *events]
         if ledger.status != c.TRUE:
             return ledger, []
-        views = [view for view, _ in plans]
+        events = planned.events(self.books)
+        views = [view for view, _ in planned.runs]
         papers = await self.documents.gather(views, events, self.cache, self.books)
         events += papers.events
         # After the count of entries, which does not have it.
@@ -378,19 +349,8 @@ class Cycle:
             await self.books.commit(events, raised, papers.texts)
         except (LedgerError, LedgerUnavailableError) as error:
             return _unavailable(error), []
-        for view, plan in plans:
-            if plan.events:
-                self._settled[view.ref.uid] = time.monotonic()
+        self.planner.settled(planned.runs)
         return ledger, events
-
-
-@contextlib.contextmanager
-def _isolated(ref: RunRef) -> Iterator[None]:
-    """Keep whatever goes wrong with one run from stopping the others."""
-    try:
-        yield
-    except Exception:  # noqa: BLE001 - see above
-        _log.exception("run failed", namespace=ref.namespace, run=ref.name)
 
 
 def _unavailable(error: Exception) -> Condition:

@@ -93,7 +93,7 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
     ref = reference(raw)
     program = _program(spec.program, ref.namespace, cache)
     terms = resolve.terms(spec, program, cache.catalogue)
-    law, today = known(terms.policy, cache.laws), _today()
+    law, day = known(terms.policy, cache.laws), today()
     name = spec.workload.name
     return RunView(
         ref=ref,
@@ -101,14 +101,14 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
         program=spec.program or "",
         workload=f"{spec.workload.api_version}/{spec.workload.kind}/{name}",
         terms=terms,
-        governing=governing(terms.base, law.rules, today),
+        governing=governing(terms.base, law.rules, day),
         jobs=_jobs(ref, name, pods, cache),
         pods=pods,
         base_told=basis.told(terms.base, cache.catalogue),
         release_because=_leaving(raw),
         charge_cpu=spec.metering is not None and spec.metering.charge_cpu_pods,
         law=law,
-        today=today,
+        today=day,
         others=tuple(
             one.rules for name, one in cache.laws.items() if name != terms.policy
         )[:MOST_OTHERS],
@@ -116,7 +116,8 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
     )
 
 
-def _today() -> str:
+def today() -> str:
+    """Return the day, ISO 8601 in UTC, for which rule sets are taken."""
     return datetime.now(UTC).date().isoformat()
 
 

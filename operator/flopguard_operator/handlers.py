@@ -16,6 +16,7 @@ from flopguard_operator.observed import Raw
 
 RUNS = (naming.GROUP, naming.VERSION, naming.RUN_PLURAL)
 PROGRAMS = (naming.GROUP, naming.VERSION, naming.PROGRAM_PLURAL)
+DECISIONS = (naming.GROUP, naming.VERSION, naming.DECISION_PLURAL)
 JOBS = ("batch", "v1", "jobs")
 PODS = ("", "v1", "pods")
 
@@ -32,6 +33,7 @@ def registry(cache: Cache) -> kopf.OperatorRegistry:
     for resource, see in (
         (RUNS, cache.see_run),
         (PROGRAMS, cache.see_program),
+        (DECISIONS, cache.see_decision),
         (JOBS, cache.see_job),
         (PODS, cache.see_pod),
     ):

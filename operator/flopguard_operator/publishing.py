@@ -22,8 +22,6 @@ from flopguard_operator import (
     status,
 )
 from flopguard_operator import conditions as c
-from flopguard_operator.api.fields import SpecError, read
-from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.books import Books
 from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster
@@ -41,7 +39,7 @@ from flopguard_operator.listening import Listener
 from flopguard_operator.metrics import Collector, RunSample
 from flopguard_operator.noting import rollback
 from flopguard_operator.observed import Raw, at, items, text
-from flopguard_operator.policy.rulesets import PolicyError
+from flopguard_operator.overseeing import Overseen
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView, nearest, nearest_limit
 from flopguard_operator.workloads import job
@@ -152,33 +150,57 @@ class Publisher:
         mine = [p for p in one.pods if p.job_name == name and not (p.gone or p.ended)]
         return max(0, found.active - len(mine)) if found else 0
 
-    async def finish(self, ledger: Condition) -> None:
-        """Publish the programs and the metrics; forget the runs that are gone.
+    async def finish(self, ledger: Condition, overseen: Overseen) -> None:
+        """Publish programs, decisions and metrics; forget the runs that are gone.
 
         Without the ledger no program: its total would be the sum of nothing.
         """
-        for raw in list(self.cache.programs.values()):
-            if ledger.status == c.TRUE:
-                await self._publish_program(raw)
+        if ledger.status == c.TRUE:
+            for plan in overseen.programs:
+                told = programs.status(plan)
+                news = programs.conditions_of(plan)
+                await self._publish_program(plan.ref.name, told, news)
+            for raw, why in overseen.refused:
+                news = [Condition(c.SPEC_VALID, c.FALSE, "SpecInvalid", why)]
+                name = text(raw, "metadata", "name")
+                await self._publish_program(name, {"state": "Refused"}, news)
+            for raw in list(self.cache.decisions.values()):
+                await self._publish_decision(raw)
         for memory in (self._samples, self._history, self._due, self._unseen):
             for uid in memory.keys() - self.cache.runs.keys():
                 del memory[uid]
         self.collector.samples = tuple(self._samples.values())
         self.collector.ledger_size = self.books.head.size if self.books.head else 0
 
-    async def _publish_program(self, raw: Raw) -> None:
-        name = raw["metadata"]["name"]
+    async def _publish_program(
+        self, name: str, told: dict[str, Any], news: list[Condition]
+    ) -> None:
+        raw = self.cache.programs.get(name)
+        if raw is None:
+            return
         generation = int(at(raw, "metadata", "generation") or 0)
-        try:
-            runs = programs.members(name, self.books.accounts)
-            spec = read(ProgramSpec, at(raw, "spec") or {}, "spec")
-            laws, catalogue = self.cache.laws, self.cache.catalogue
-            wanted = programs.status(spec, runs, generation, laws, catalogue)
-            await acting.publish_program(self.cluster, raw, wanted)
-        except (SpecError, PolicyError) as error:
-            _log.warning("program cannot be read", program=name, why=str(error))
-        except Exception:  # noqa: BLE001 - one program must not stop the others
-            _log.exception("program failed", program=name)
+        conditions_told = _with(raw, news, generation)
+        wanted = {**told, "conditions": conditions_told}
+        wanted["observedGeneration"] = generation
+        await acting.publish_program(self.cluster, raw, wanted)
+
+    async def _publish_decision(self, raw: Raw) -> None:
+        """Say whether a decision is an entry in the ledger."""
+        uid = text(raw, "metadata", "uid")
+        recorded = uid in self.books.decided
+        news = Condition(c.RECORDED, c.TRUE)
+        if not recorded:
+            why = (
+                "It is not in the ledger yet: its subject is not there, was made after "
+                "it, or cannot be judged (see the subject's conditions)."
+            )
+            news = Condition(c.RECORDED, c.FALSE, "NoSubject", why)
+        generation = int(at(raw, "metadata", "generation") or 0)
+        wanted = {
+            "conditions": _with(raw, [news], generation),
+            "observedGeneration": generation,
+        }
+        await acting.publish_decision(self.cluster, raw, wanted)
 
     async def _say_only(self, raw: Raw, generation: int, now: Situation) -> None:
         """Change the two conditions that do not come from the ledger."""

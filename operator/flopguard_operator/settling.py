@@ -14,7 +14,7 @@ from flopguard_operator.forecast.noting import Foreseen, news
 from flopguard_operator.forecast.plan import Intent
 from flopguard_operator.gaps import Patience
 from flopguard_operator.ledger import forecasts, policies
-from flopguard_operator.ledger.accounts import Account, due, totals
+from flopguard_operator.ledger.accounts import Account, due, totals, upper_of
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Event,
@@ -30,10 +30,11 @@ from flopguard_operator.ledger.entries import (
 )
 from flopguard_operator.ledger.forecasts import Limits
 from flopguard_operator.ledger.policies import Law, Noted
+from flopguard_operator.ledger.standing import applied, decided
 from flopguard_operator.marks import Mark
 from flopguard_operator.noting import Noting
 from flopguard_operator.observed import Job, Pod
-from flopguard_operator.policy.checks import budget_limit, evaluate
+from flopguard_operator.policy.checks import budget_limit, evaluate, holds
 from flopguard_operator.policy.rules import Governing, built_in, counted
 from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.policy.terms import Terms, Totals
@@ -73,6 +74,8 @@ class RunView:
     others: tuple[RuleSet, ...] = ()  # that do not govern: shown only
     intent: Intent = field(default_factory=Intent)
     foreseen: Foreseen | None = None  # None: nothing was forecast in this cycle
+    above: tuple[Verdict, ...] = ()  # of its program, as `standing.for_runs` words them
+    decided: tuple[Event, ...] = ()  # of it, that the ledger does not say yet
 
     @property
     def job(self) -> Job | None:
@@ -133,20 +136,22 @@ def plan(
         processes: of those streams, as last heard.
         settle_due: whether the settlement interval has passed.
     """
-    charged = _gaps(view, account)
-    current = replace(account, streams=marks, gaps=charged)
+    current = applied(as_of_now(view, account, marks), view.decided)
+    charged = current.gaps
     total = totals(current)
-    verdicts = evaluate(view.terms, total, view.rules, view.day(account))
+    day, said = view.day(account), decided(current)
+    verdicts = evaluate(view.terms, total, view.rules, day, said)
     before = account.forecast
     fresh = news(view.ref, view.limits, view.foreseen, total.upper, before)
     forecast = fresh or before
     foreseen = forecasts.verdict(view.limits, forecast, total.upper)
-    hold = None if view.release_because else forecasts.first(verdicts, foreseen)
+    held = forecasts.first(verdicts, foreseen) or holds(view.above)
+    hold = None if view.release_because else held
     crossings = tuple(due(current, verdicts))
-    holding = tuple(_hold_events(view, current, verdicts, hold, total))
+    holding = tuple(_hold_events(view, current, (*verdicts, *view.above), hold))
     noting = Noting(view.ref, account, marks, processes)
     changes = noting.changes()  # what is true of the run is another now: judge it anew
-    settle_all = settle_due or bool(crossings or holding or changes)
+    settle_all = settle_due or bool(crossings or holding or changes or view.decided)
     charges = gaps.news(charged, account.gaps, due=settle_all)
     touched = {gap.stream for gap in charges}
     saved = settle_all or is_near(view, total.upper)
@@ -162,6 +167,7 @@ def plan(
         events=(
             *_terms(view, account),
             *([] if fresh is None else [fresh]),
+            *view.decided,
             *_attempts(view, account, marks, saves),
             *changes,
             *noting.facts(due=settle_all),
@@ -178,6 +184,11 @@ def plan(
         forecast=forecast,
         foreseen=foreseen,
     )
+
+
+def as_of_now(view: RunView, account: Account, marks: Mapping[str, Mark]) -> Account:
+    """Return a run's account as it would be if all that is known were settled."""
+    return replace(account, streams=marks, gaps=_gaps(view, account))
 
 
 def nearest_limit(view: RunView) -> int | Fraction:
@@ -337,7 +348,6 @@ def _hold_events(
     account: Account,
     verdicts: tuple[Verdict, ...],
     hold: Verdict | None,
-    total: Totals,
 ) -> Iterator[HoldSet | HoldProven | HoldReleased]:
     """Record a hold, its proof (the pods are gone) or its release."""
     job_uid = view.job.uid if view.job else ""
@@ -353,17 +363,17 @@ def _hold_events(
     elif hold is None:
         reason = view.release_because or _lifted(view, account, verdicts)
         yield HoldReleased(view.ref, account.hold.workload_uid, reason)
-    elif _provable(view, account, total):
+    elif _provable(view, account, upper_of(account)):
         yield HoldProven(
             run=view.ref,
             workload_uid=account.hold.workload_uid,
-            upper=total.upper,
+            upper=upper_of(account),
             overshoot=max(0, hold.counted - int(hold.limit)),
             milliseconds=view.held_milliseconds,
         )
 
 
-def _provable(view: RunView, account: Account, total: Totals) -> bool:
+def _provable(view: RunView, account: Account, upper: int) -> bool:
     """Say whether the hold is proven now: every Job is stopped and no pod is left.
 
     While a gap is open its containers may still run, whatever became of the pod. A mark
@@ -372,7 +382,7 @@ def _provable(view: RunView, account: Account, total: Totals) -> bool:
     if any(_may_run(view, account)):
         return False
     if account.proven is not None:
-        return account.proven.upper < total.upper
+        return account.proven.upper < upper
     return view.pods_gone and all(jobs.stopped(job) for job in view.jobs)
 
 

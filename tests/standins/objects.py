@@ -36,11 +36,27 @@ def run(name: str = "sft", uid: str = "run-1", **spec: Any) -> Raw:
     }
 
 
-def program(name: str = "support-bot", uid: str = "program-1") -> Raw:
+def program(name: str = "support-bot", uid: str = "program-1", **spec: Any) -> Raw:
     """Return a FineTuneProgram that every namespace of the tests may join."""
+    created = "2026-11-21T00:00:00Z"
+    metadata = {"name": name, "uid": uid, "generation": 1, "creationTimestamp": created}
+    return {"metadata": metadata, "spec": {"namespaces": ["ml"], **spec}}
+
+
+def decision(
+    kind: str, uid: str = "decision-1", *, program: str = "support-bot", **spec: Any
+) -> Raw:
+    """Return a ThresholdDecision on a program, or on run `run` of namespace ml."""
+    run = spec.pop("run", "")
+    subject = {"kind": "FineTuneProgram", "name": program}
+    if run:
+        subject = {"kind": "FineTuneRun", "name": run, "namespace": "ml"}
+    made = spec.pop("made", "2026-11-22T01:00:00Z")
+    metadata = {"name": uid, "uid": uid, "generation": 1, "creationTimestamp": made}
+    said = {"reason": "looked at it", "decidedBy": "counsel@example.org"}
     return {
-        "metadata": {"name": name, "uid": uid, "generation": 1},
-        "spec": {"namespaces": ["ml"]},
+        "metadata": metadata,
+        "spec": {"subject": subject, "decision": kind, **said, **spec},
     }
 
 
@@ -199,9 +215,18 @@ class StandInCluster:
         raw["status"] = {k: v for k, v in merged.items() if v is not None}
         self.calls.append("status")
 
-    def patch_program_status(self, name: str, _status: Raw) -> None:
-        """Record a program's status."""
+    def patch_program_status(self, name: str, status: Raw) -> None:
+        """Merge into the cached program's status."""
+        raw: Raw = dict(self.cache.programs[name])
+        raw["status"] = {**raw.get("status", {}), **status}
+        self.cache.programs[name] = raw
         self.calls.append(f"program {name}")
+
+    def patch_decision_status(self, name: str, status: Raw) -> None:
+        """Merge into the cached decision's status."""
+        for uid, raw in self.cache.decisions.items():
+            if raw["metadata"]["name"] == name:
+                self.cache.decisions[uid] = {**raw, "status": status}
 
     def set_finalizers(
         self, _namespace: str, name: str, present: list[str], finalizers: list[str]

@@ -40,11 +40,12 @@ def test_an_all_default_budget_has_the_default_warnings() -> None:
 
 
 def test_what_is_left_out_is_lent() -> None:
-    """Base model and budget of the program."""
+    """Base model and policy; the program's budget is held against all of its runs."""
     found = judged({}, PROGRAM)
 
     assert found.base == LENT
-    assert found.budget == Budget(10**23)
+    assert found.budget is None
+    assert found.approach.on_approach == "Annotate"
 
 
 def test_a_base_model_is_taken_as_a_whole() -> None:

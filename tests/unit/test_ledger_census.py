@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from flopguard_operator.ledger import census
 from flopguard_operator.ledger.accounts import fold
+from flopguard_operator.ledger.contradiction import COUNTS
 from flopguard_operator.ledger.encoding import decode, encode
 from flopguard_operator.ledger.entries import Entry, RunsCounted
-from flopguard_operator.ledger.replay import COUNTS, Replay
+from flopguard_operator.ledger.replay import Replay
 from vectors.ledger_story import A, B, entries, renumbered, settled, story
 
 STORY = entries(story())

@@ -4,6 +4,7 @@ import pytest
 
 from flopguard_operator.ledger import coverage, machines
 from flopguard_operator.ledger.accounts import fold, totals
+from flopguard_operator.ledger.contradiction import GAPS
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Entry,
@@ -13,7 +14,7 @@ from flopguard_operator.ledger.entries import (
     Settlement,
 )
 from flopguard_operator.ledger.machines import Machine
-from flopguard_operator.ledger.replay import GAPS, Replay
+from flopguard_operator.ledger.replay import Replay
 
 RUN = RunRef("uid-a", "ml", "sft")
 

@@ -84,6 +84,7 @@ def test_an_honest_ledger_verifies() -> None:
         "saved weights",
         "rule sets",
         "forecasts",
+        "programs and decisions",
         "counts",
     ]
     assert all(

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from flopguard_operator import programs
 from flopguard_operator.api import resolve
 from flopguard_operator.api.fields import read
 from flopguard_operator.api.finetunerun import RunSpec
-from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.ledger.encoding import decode, encode
 from flopguard_operator.ledger.entries import Entry as LedgerEntry
 from flopguard_operator.ledger.entries import TermsSet
@@ -225,13 +223,7 @@ def test_a_revised_figure_judges_the_run_and_its_program_anew(
         export_file(world.path, stream)
     with exported.open("rb") as stream:
         checked = verify_lines(list(lines_of(stream)), check_signature)
-    status = programs.status(
-        read(ProgramSpec, world.cache.programs["support-bot"]["spec"], "spec"),
-        programs.members("support-bot", world.books.accounts),
-        1,
-        world.cache.laws,
-        world.cache.catalogue,
-    )
+    status = world.cache.programs["support-bot"]["status"]
 
     assert known(world)[0] == "True"
     assert [event.terms.base.pretraining_flops for event in judged] == [

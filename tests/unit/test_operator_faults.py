@@ -328,11 +328,15 @@ def test_a_program_that_cannot_be_judged_stops_no_other(
     world.cache.see_program("ADDED", objects.program())
     add_up = programs.members
 
-    def members(name: str, accounts: Mapping[str, Account]) -> list[Account]:
+    def members(
+        name: str,
+        live: Mapping[str, tuple[str, Account]],
+        accounts: Mapping[str, Account],
+    ) -> Iterator[Account]:
         if name == "broken":
             message = "a bug"
             raise RuntimeError(message)
-        return add_up(name, accounts)
+        return add_up(name, live, accounts)
 
     monkeypatch.setattr(programs, "members", members)
     world.once()

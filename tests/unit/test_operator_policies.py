@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from flopguard_operator.cli import main
 from flopguard_operator.ledger.accounts import totals
+from flopguard_operator.ledger.contradiction import POLICIES, TERMS
 from flopguard_operator.ledger.entries import (
     Crossing,
     Entry,
@@ -25,7 +26,6 @@ from flopguard_operator.ledger.export import lines_of
 from flopguard_operator.ledger.findings import Report
 from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.policies import Noted, law
-from flopguard_operator.ledger.replay import POLICIES, TERMS
 from flopguard_operator.ledger.store import SqliteStore, export_file
 from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.policy.canonical import digest, to_json

@@ -221,9 +221,8 @@ MESSAGES = {
         "3.17e22",
         (
             "used 3.17e22 of 3.3e22 FLOPs (96.06 %): 95 % of the legal threshold is"
-            " reached. To resume, agree it with whoever owns compliance, then raise"
-            " spec.threshold.holdAtPercent to 97 or more, or set"
-            " spec.threshold.onApproach to Annotate."
+            " reached. To resume, whoever answers for compliance records a decision to"
+            " proceed to more than 3.17e22 FLOPs (flopguard decide)."
         ),
     ),
     "a budget that is no protection": (

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import pydantic
 from pydantic import Field
 
 from flopguard_operator.api.fields import (
@@ -23,14 +24,14 @@ _SET = {LIST_TYPE: "set"}
 
 
 class OwnersSpec(ApiModel):
-    """The people who answer for the program. Not acted on yet."""
+    """Who answers for the program, by the user names that they decide with."""
 
     compliance: Text | None = None
-    """Who answers for the law. Not acted on yet."""
+    """Who answers for the law."""
     model: Text | None = None
-    """Who answers for the model. Not acted on yet."""
+    """Who answers for the model."""
     product: Text | None = None
-    """Who answers for the product. Not acted on yet."""
+    """Who answers for the product."""
 
 
 class RetentionSpec(ApiModel):
@@ -50,19 +51,24 @@ class ProgramSpec(ApiModel):
     """The rule set that gives the legal threshold: eu-ai-act-30-percent,
     commission-guidelines-2025, strictest, or one of your own (docs/policies.md)."""
     budget: BudgetSpec | None = None
-    """FLOPs for all runs together. The sum over runs is not acted on yet: until it is,
-    each run that sets no budget of its own is held at this figure by itself."""
+    """FLOPs for all runs together, past ones too: at this figure all of them are held,
+    and a new one starts from what is already spent."""
     namespaces: (
         Annotated[tuple[Name, ...], Field(max_length=100, json_schema_extra=_SET)]
         | None
     ) = None
     """Namespaces whose runs may join; any namespace when left out."""
     owners: OwnersSpec | None = None
-    """The people who answer for the program. Not acted on yet."""
+    """The people who answer for the program; a missing one is a condition."""
+    require_owners: pydantic.StrictBool = False
+    """Whether nothing starts before the owners and the roll-back plan are named."""
+    require_two_persons: pydantic.StrictBool = False
+    """Whether the model's owner may not decide on the program or its runs."""
     rollback_plan: Annotated[str, Field(max_length=2048)] | None = None
-    """How to go back to the last good weights. Not acted on yet."""
+    """How to go back to the last good weights."""
     review_at_percent: Percent = 90
-    """Percentage of the threshold at which a review is due. Not acted on yet."""
+    """Percentage of the threshold from which the program's runs are held until a
+    ThresholdDecision lets them proceed."""
     retention: RetentionSpec | None = None
     """How long the ledger is kept."""
 
@@ -84,7 +90,15 @@ class ProgramStatus(ApiModel):
     """Percentage of the legal threshold."""
     runs: Whole | None = None
     """Number of runs that joined."""
+    imported: FlopsCount | None = None
+    """FLOPs of imported jobs, by their high estimates; part of `upper`."""
+    limit: Ratio | None = None
+    """The legal threshold, exact."""
+    percent_of_budget: Ratio | None = None
+    """Percentage of the program's budget."""
+    allowed: FlopsCount | None = None
+    """The total below which a decision lets the runs proceed."""
     conditions: Conditions = ()
-    """The state of the program, aspect by aspect. Not filled in yet."""
+    """The state of the program, aspect by aspect."""
     observed_generation: Whole | None = None
     """The metadata.generation that this status was made from."""

@@ -31,16 +31,32 @@ def terms(
 ) -> Terms:
     """Return what a run is judged by.
 
-    Base model, policy and budget are the program's where the run leaves them out, each
-    as a whole: a figure of one is never mixed with the name of the other. A base model
-    without a figure is looked up in the catalogue.
+    Base model and policy are the program's where the run leaves them out, each as a
+    whole: a figure of one is never mixed with the name of the other. A base model
+    without a figure is looked up in the catalogue. The program's budget and its review
+    are judged on all of its runs together, not on this one; so within a program a run
+    is not held at the threshold by itself unless it asks for it.
     """
     lender = program or _NOTHING
+    alone = (
+        ThresholdSpec() if program is None else ThresholdSpec(on_approach="Annotate")
+    )
     return Terms(
         policy=run.policy or lender.policy or DEFAULT_POLICY,
         base=_base(run.base_model or lender.base_model, catalogue),
-        budget=_budget(run.budget or lender.budget),
-        approach=_approach(run.threshold or ThresholdSpec()),
+        budget=_budget(run.budget),
+        approach=_approach(run.threshold or alone),
+    )
+
+
+def program_terms(program: ProgramSpec, catalogue: Catalogue = NOTHING) -> Terms:
+    """Return what a program is judged by, on the total of its runs."""
+    review = ThresholdSpec(hold_at_percent=program.review_at_percent)
+    return Terms(
+        policy=program.policy or DEFAULT_POLICY,
+        base=_base(program.base_model, catalogue),
+        budget=_budget(program.budget),
+        approach=_approach(review),
     )
 
 

@@ -126,8 +126,7 @@ DECISION = Resource(
     scope="Cluster",
     spec=DecisionSpec,
     status=DecisionStatus,
-    description="A person's recorded decision on a program or run; never edited. "
-    "Recorded only: not acted on yet.",
+    description="A person's recorded decision on a program or run; never edited.",
     rules=(_SHORT_NAME,),
     columns=(
         Column("Decision", ".spec.decision"),

@@ -22,6 +22,7 @@ from flopguard_operator.evidence.archive import (
 from flopguard_operator.evidence.heads import History
 from flopguard_operator.evidence.manifest import Statement, Told
 from flopguard_operator.ledger import custody, note, tree
+from flopguard_operator.ledger.contradiction import COUNTS, RULES
 from flopguard_operator.ledger.custody import Custody
 from flopguard_operator.ledger.encoding import decode
 from flopguard_operator.ledger.entries import (
@@ -35,7 +36,7 @@ from flopguard_operator.ledger.entries import (
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.ledger.findings import INCOMPLETE, MISMATCH, Findings, Report
 from flopguard_operator.ledger.note import CheckSignature, Head
-from flopguard_operator.ledger.replay import COUNTS, RULES, Replay
+from flopguard_operator.ledger.replay import Replay
 from flopguard_operator.ledger.verify import MAX_ROTATIONS
 
 MAX_MANIFEST_BYTES = 1 << 25

@@ -13,6 +13,8 @@ from flopguard_operator.ledger.entries import (
     NO_RUN,
     AttemptOpened,
     Crossing,
+    DecisionExpired,
+    DecisionRecorded,
     DocumentNoted,
     Entry,
     Event,
@@ -23,6 +25,9 @@ from flopguard_operator.ledger.entries import (
     HoldProven,
     HoldReleased,
     HoldSet,
+    Imported,
+    ProgramAdjusted,
+    ProgramSet,
     RunRef,
     Settlement,
     TermsSet,
@@ -37,7 +42,7 @@ from flopguard_operator.policy.verdict import Verdict
 
 @dataclass(frozen=True)
 class Account:
-    """One run as its ledger entries tell it."""
+    """One run, or one program, as its ledger entries tell it."""
 
     ref: RunRef
     terms_set: TermsSet | None = None
@@ -58,6 +63,11 @@ class Account:
     saves: tuple[WeightsSaved, ...] = ()
     documents: tuple[DocumentNoted, ...] = ()
     forecast: ForecastNoted | None = None  # the newest
+    decisions: tuple[DecisionRecorded, ...] = ()
+    expired: frozenset[str] = frozenset()  # UIDs of the decisions that have ended
+    program_set: ProgramSet | None = None  # of a program; None for a run
+    adjusted: tuple[ProgramAdjusted, ...] = ()
+    imported: tuple[Imported, ...] = ()
     entries: int = field(default=0, compare=False)  # of the run so far
 
     @property
@@ -142,6 +152,24 @@ def _told(account: Account, event: Event) -> Account:
             account = replace(account, forecast=event)
         case DocumentNoted():
             account = replace(account, documents=(*account.documents, event))
+        case _:
+            account = _decided(account, event)
+    return account
+
+
+def _decided(account: Account, event: Event) -> Account:
+    """Return the account after what people decided of it, or of their program."""
+    match event:
+        case DecisionRecorded():
+            account = replace(account, decisions=(*account.decisions, event))
+        case DecisionExpired():
+            account = replace(account, expired=account.expired | {event.decision})
+        case ProgramSet():
+            account = replace(account, program_set=event)
+        case ProgramAdjusted():
+            account = replace(account, adjusted=(*account.adjusted, event))
+        case Imported():
+            account = replace(account, imported=(*account.imported, event))
     return account
 
 
@@ -194,17 +222,24 @@ def mark_of(settlement: Settlement) -> Mark:
     return mark
 
 
-def due(account: Account, verdicts: Iterable[Verdict]) -> Iterator[Crossing]:
+def due(
+    account: Account, verdicts: Iterable[Verdict], total: Totals | None = None
+) -> Iterator[Crossing]:
     """Yield a crossing for each verdict that the account does not record yet.
 
     A line is told apart by its action, reason, percentage and exact limit: a raised
     budget has lines of its own.
+
+    Args:
+        account: of a run or a program.
+        verdicts: that its total has reached.
+        total: of a program; that of a run is in its account.
     """
     known = {(c.action, c.reason, c.percent, c.limit) for c in account.crossings}
     for verdict in verdicts:
         limit = str(verdict.limit)
         if (verdict.action, verdict.reason, verdict.percent, limit) not in known:
-            total = totals(account)
+            total = totals(account) if total is None else total
             yield Crossing(
                 run=account.ref,
                 action=verdict.action,

@@ -44,7 +44,12 @@ def of(accounts: Mapping[str, Account]) -> tuple[Counted, ...]:
 
 
 def program_of(account: Account) -> str:
-    """Return the program of a run, as its newest terms say; "" for none."""
+    """Return the program of a run, as its newest terms say; "" for none.
+
+    A program is its own.
+    """
+    if account.program_set is not None:
+        return account.ref.name
     return account.terms_set.program if account.terms_set else ""
 
 

@@ -227,6 +227,90 @@ class ForecastNoted:
 
 
 @dataclass(frozen=True)
+class ProgramSet:
+    """A program was first seen, or what it is judged by has changed.
+
+    Of entries about a program `run` names the program: its UID, no namespace, its name.
+    """
+
+    run: RunRef
+    generation: int
+    terms: Terms  # `approach.hold_at_percent`: where a decision is due
+    limit: str  # governing threshold, exact, as in TermsSet
+    rule: str
+    citation: str
+    compliance: str  # the owners; "" where nobody is named
+    model: str
+    product: str
+    rollback_plan: str
+    require_owners: bool
+    policy_digest: str  # of the noted rule set
+    day: str  # ISO 8601: the rules in force then
+
+
+@dataclass(frozen=True)
+class DecisionRecorded:
+    """A person decided something about a program or a run, under their own name."""
+
+    run: RunRef  # the subject
+    decision: str  # UID of the ThresholdDecision
+    name: str
+    kind: (
+        str  # Proceed | Stop | Classify | AcceptGap | Exclude | Move | Import | Fulfil
+    )
+    to_flops: int  # up to which to proceed; 0 for other kinds
+    target: (
+        str  # Move: a program; Classify: as what; AcceptGap: a stream; Fulfil: a duty
+    )
+    reason: str
+    evidence: str  # a link, "" for none
+    expires: str  # UTC, RFC 3339; "" for never
+    decided_by: str
+
+
+@dataclass(frozen=True)
+class DecisionExpired:
+    """A decision has reached its end: what it allowed is not allowed any more."""
+
+    run: RunRef  # the subject
+    decision: str
+
+
+@dataclass(frozen=True)
+class ProgramAdjusted:
+    """What a run had spent by then was taken out of a program, or into it, for good.
+
+    A move makes two of them, which sum to zero. What the run spends afterwards counts
+    for its own program again.
+    """
+
+    run: RunRef  # the program
+    of: str  # UID of the run
+    change: str  # Excluded | MovedOut | MovedIn
+    done: Mapping[str, int]  # category → FLOPs
+    begun: int
+    gaps: int
+    decision: str  # that says so
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A job that was not metered counts for a program, by an estimate."""
+
+    run: RunRef  # the program
+    name: str  # of the job
+    method: str  # trainer-state | facts | gpu-hours
+    low: int
+    flops: int
+    high: int  # this one is judged
+    period: str  # "2026-03-01/2026-03-04", "" where it is not known
+    evidence: str  # SHA-256 of what it was read from, hexadecimal
+    decision: str  # UID of the ThresholdDecision that brought it; "" for a local one
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True)
 class EpochOpened:
     """A writer took the ledger over; writers of smaller epochs append no more."""
 
@@ -310,7 +394,10 @@ RunEvent = (
     | FactChanged
     | WeightsSaved
     | ForecastNoted
+    | DecisionRecorded
+    | DecisionExpired
 )
+ProgramEvent = ProgramSet | ProgramAdjusted | Imported
 LedgerEvent = (
     EpochOpened
     | KeyRotated
@@ -319,7 +406,7 @@ LedgerEvent = (
     | RetentionSet
     | RunsCounted
 )
-Event = RunEvent | LedgerEvent
+Event = RunEvent | ProgramEvent | LedgerEvent
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ whatever ships with the version that replays the ledger.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from flopguard_operator.ledger.entries import Event, PolicyNoted, TermsSet
+from flopguard_operator.ledger.entries import Event, PolicyNoted, ProgramSet, TermsSet
 from flopguard_operator.policy.canonical import digest, from_json, to_json
 from flopguard_operator.policy.checks import evaluate
 from flopguard_operator.policy.evaluation import is_over
@@ -18,10 +18,13 @@ from flopguard_operator.policy.rules import (
     in_force_on,
 )
 from flopguard_operator.policy.rulesets import PolicyError, RuleSet
-from flopguard_operator.policy.terms import Totals
+from flopguard_operator.policy.terms import NOTHING_DECIDED, Decided, Totals
 from flopguard_operator.policy.verdict import Verdict
 
 EXCEEDED, NOT_EXCEEDED, UNJUDGED = "Exceeded", "NotExceeded", "NotJudged"
+
+
+Judgeable = TermsSet | ProgramSet
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Noted:
         self.by_digest[event.digest] = found
         return ""
 
-    def of(self, terms: TermsSet) -> RuleSet:
+    def of(self, terms: Judgeable) -> RuleSet:
         """Return the rule set that terms refer to.
 
         Raises:
@@ -65,7 +68,9 @@ class Noted:
         self, events: Iterable[Event], known: Iterable["Law"]
     ) -> Iterator[PolicyNoted]:
         """Yield the notes that have to stand before events."""
-        wanted = {e.policy_digest for e in events if isinstance(e, TermsSet)}
+        wanted = {
+            e.policy_digest for e in events if isinstance(e, TermsSet | ProgramSet)
+        }
         wanted -= self.by_digest.keys()
         for law in known:
             if law.note.digest in wanted:
@@ -87,7 +92,12 @@ def law(rules: RuleSet) -> Law:
     return Law(rules, PolicyNoted(rules.name, rules.version, digest(text), text))
 
 
-def day_for(before: TermsSet | None, found: Law, today: str) -> str:
+def with_law(noted: Noted, found: Law) -> Noted:
+    """Return the noted rule sets with one more, which is noted in the same commit."""
+    return Noted({**noted.by_digest, found.note.digest: found.rules})
+
+
+def day_for(before: Judgeable | None, found: Law, today: str) -> str:
     """Return the day for which a run is judged: a new one only where it matters.
 
     Args:
@@ -101,13 +111,18 @@ def day_for(before: TermsSet | None, found: Law, today: str) -> str:
     return before.day if same else today
 
 
-def judged(terms: TermsSet, totals: Totals, noted: Noted) -> tuple[Verdict, ...]:
-    """Return the verdicts on a run by the rule set and the day of its terms.
+def judged(
+    terms: Judgeable,
+    totals: Totals,
+    noted: Noted,
+    decided: Decided = NOTHING_DECIDED,
+) -> tuple[Verdict, ...]:
+    """Return the verdicts on a run or program by the rule set and day of its terms.
 
     Raises:
         PolicyError: the terms cannot be judged by.
     """
-    return evaluate(terms.terms, totals, noted.of(terms), terms.day)
+    return evaluate(terms.terms, totals, noted.of(terms), terms.day, decided)
 
 
 def is_change(before: TermsSet, now: TermsSet) -> bool:
@@ -165,6 +180,16 @@ def problems(
     before: TermsSet | None, now: TermsSet, totals: Totals, noted: Noted
 ) -> Iterator[str]:
     """Yield what is wrong with new terms; nothing if they cannot be judged by."""
+    yield from threshold_problems(now, noted)
+    if now != plain(now) or now.policy_digest:  # the first ledgers did not show it
+        told = showing_change(before, plain(now), totals, noted)
+        if now != told:
+            shown = f"{told.verdict_before} before, {told.verdict} now"
+            yield f"the verdicts that the change shows should be: {shown}"
+
+
+def threshold_problems(now: Judgeable, noted: Noted) -> Iterator[str]:
+    """Yield if the limit in terms is not the policy's; nothing if none can be told."""
     try:
         threshold = governing(now.terms.base, noted.of(now), now.day)
     except PolicyError:
@@ -172,8 +197,3 @@ def problems(
     if (now.limit, now.rule) != (str(threshold.limit), threshold.rule):
         right = f"{threshold.limit} by {threshold.rule}"
         yield f"the policy sets another threshold: {right}"
-    if now != plain(now) or now.policy_digest:  # the first ledgers did not show it
-        told = showing_change(before, plain(now), totals, noted)
-        if now != told:
-            shown = f"{told.verdict_before} before, {told.verdict} now"
-            yield f"the verdicts that the change shows should be: {shown}"

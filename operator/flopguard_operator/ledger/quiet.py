@@ -6,10 +6,12 @@ replay need not judge every run after every commit.
 
 from dataclasses import dataclass
 
+from flopguard_operator.ledger import standing
 from flopguard_operator.ledger.accounts import Account, totals, upper_of
 from flopguard_operator.ledger.entries import Crossing, TermsSet
 from flopguard_operator.ledger.policies import Noted
 from flopguard_operator.policy.checks import reached_at
+from flopguard_operator.policy.terms import Decided
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Quiet:
 
     terms_set: TermsSet | None
     crossings: tuple[Crossing, ...]
+    decided: Decided
     below: int | None  # FLOPs at which the next line is reached; None: there is none
 
     def holds(self, account: Account) -> bool:
@@ -28,6 +31,8 @@ class Quiet:
         same = (
             account.terms_set is self.terms_set and account.crossings is self.crossings
         )
+        if account.decisions:
+            same = same and standing.decided(account) == self.decided
         return same and (self.below is None or upper_of(account) < self.below)
 
 
@@ -38,9 +43,11 @@ def quiet_of(account: Account, noted: Noted) -> Quiet:
         PolicyError: the terms cannot be judged by.
     """
     lines: tuple[int, ...] = ()
+    decided = standing.decided(account)
     if account.terms_set is not None:
-        rules, day = noted.of(account.terms_set), account.terms_set.day
-        lines = reached_at(account.terms_set.terms, totals(account), rules, day)
+        terms = account.terms_set
+        law = noted.of(terms), terms.day, decided
+        lines = reached_at(terms.terms, totals(account), *law)
     upper = upper_of(account)
     above = min((line for line in lines if line > upper), default=None)
-    return Quiet(account.terms_set, account.crossings, above)
+    return Quiet(account.terms_set, account.crossings, decided, above)

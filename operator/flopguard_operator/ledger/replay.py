@@ -6,83 +6,53 @@ Entries with one time were committed together; a run owes its crossings by the e
 the commit that made them due.
 """
 
+from collections import ChainMap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from flopguard_operator.ledger import census, forecasts, policies, tellings
-from flopguard_operator.ledger.accounts import (
-    Account,
-    apply,
-    due,
-    raised,
-    totals,
+from flopguard_operator.ledger import census, forecasts, tellings
+from flopguard_operator.ledger.accounts import Account, apply, due, raised
+from flopguard_operator.ledger.contradiction import (
+    ATTEMPTS,
+    BOUNDS,
+    COUNTS,
+    FACTS,
+    FORECASTS,
+    GAPS,
+    MARKS,
+    OWED,
+    POLICIES,
+    PROGRAMS,
+    RULES,
+    RUNS,
+    SAVES,
+    TERMS,
+    Contradiction,
+    wrong,
 )
 from flopguard_operator.ledger.entries import (
     NO_RUN,
     AttemptOpened,
-    Crossing,
+    DecisionExpired,
+    DecisionRecorded,
     Entry,
     FactsNoted,
     ForecastNoted,
     GapCharged,
-    HoldProven,
-    HoldReleased,
-    HoldSet,
     PolicyNoted,
     RunsCounted,
     Settlement,
-    TermsSet,
     WeightsSaved,
 )
-from flopguard_operator.ledger.policies import Noted, judged
+from flopguard_operator.ledger.judging import Known, contradictions, judge
+from flopguard_operator.ledger.policies import Noted
+from flopguard_operator.ledger.programs import Programs
 from flopguard_operator.ledger.quiet import Quiet, quiet_of
+from flopguard_operator.ledger.standing import Standing
 from flopguard_operator.ledger.stretches import Stretch
 from flopguard_operator.marks import Mark, merge
-from flopguard_operator.policy.rulesets import PolicyError
-from flopguard_operator.policy.verdict import Verdict
 
-RUNS = "runs"
-MARKS = "marks"
-BOUNDS = "bounds"
-ATTEMPTS = "attempts"
-TERMS = "terms"
-CROSSINGS = "crossings"
-OWED = "verdicts owed"
-HOLDS = "holds"
-OVERSHOOT = "overshoot"
-GAPS = "gaps"
-FACTS = "facts"
-SAVES = "saved weights"
-FORECASTS = "forecasts"
-COUNTS = "counts"
-POLICIES = "rule sets"
-
-RULES = {
-    RUNS: "each run keeps its name and namespace",
-    MARKS: "no settlement of a stream is below an earlier one",
-    BOUNDS: "work that is done never exceeds work that was begun",
-    ATTEMPTS: "each attempt is opened once and continues one that is known",
-    TERMS: "each recorded threshold is the one that the policy sets",
-    CROSSINGS: "each crossing follows from the terms and the totals at its place",
-    OWED: "each verdict that the totals demand is recorded",
-    HOLDS: "holds are demanded, proven and released in order",
-    OVERSHOOT: "each overshoot is the final total less the limit",
-    GAPS: "each gap is the peak times the silence, and falls only by a reduction",
-    FACTS: "the digest of noted facts is that of their text, or of one noted before",
-    SAVES: "saved weights of a process are noted in order, within the run's total",
-    POLICIES: "each noted rule set has the digest, name and version of its text",
-    FORECASTS: "each forecast crosses the lines that it says, and keeps its first date",
-    COUNTS: "the newest count of each run's entries is right",
-}
-
-
-@dataclass(frozen=True)
-class Contradiction:
-    """What is wrong at one place; `check` is a key of `RULES`."""
-
-    check: str
-    message: str
-    judged: bool = True  # False: the terms are beyond this version's policies
+__all__ = ["RULES", "TERMS", "Contradiction", "Replay"]
 
 
 @dataclass
@@ -93,6 +63,8 @@ class Replay:
     at: str = ""
     touched: dict[str, int] = field(default_factory=dict)  # run UID → its last entry
     quiet: dict[str, Quiet] = field(default_factory=dict)  # by run UID
+    programs: Programs = field(default_factory=Programs)
+    expiring: dict[str, str] = field(default_factory=dict)  # decision → when it ends
     own: int = 0  # entries about the ledger itself, without counts
     noted: Noted = field(default_factory=Noted)  # rule sets
     counted: tuple[Entry, tuple[census.Counted, ...], int] | None = None
@@ -129,10 +101,19 @@ class Replay:
             if before is not None and merge(before, row.first) is not row.first:
                 return False
             after[uid] = raised(account, row.last, row.count)
-        return all(
+        quiet = all(
             uid in self.quiet and self.quiet[uid].holds(account)
             for uid, account in after.items()
         )
+        return quiet and self._programs_are_quiet(after)
+
+    def _programs_are_quiet(self, after: dict[str, Account]) -> bool:
+        names = {census.program_of(account) for account in after.values()} - {""}
+        names = {name for name in names if name in self.programs.namesakes}
+        if not names:
+            return True
+        accounts = ChainMap(after, self.accounts)
+        return all(self.programs.is_quiet(name, accounts) for name in names)
 
     def take(self, stretch: Stretch) -> Iterator[Contradiction]:
         """Apply a stretch that it `takes`; yield what earlier commits still owe."""
@@ -153,37 +134,81 @@ class Replay:
         if isinstance(event, RunsCounted):
             self.counted = entry, census.of(self.accounts), self.own
         if isinstance(event, PolicyNoted):
-            wrong = self.noted.take(event)
-            if wrong:
-                yield _wrong(entry, POLICIES, wrong)
+            what = self.noted.take(event)
+            if what:
+                yield wrong(entry, POLICIES, what)
         if run == NO_RUN:
             self.own += not isinstance(event, RunsCounted)
             return
         before = self.accounts.get(run.uid, Account(run))
         if run != before.ref:
-            yield _wrong(entry, RUNS, "the run's UID is another run's")
+            yield wrong(entry, RUNS, "the run's UID is another run's")
         yield from _contradictions(entry, before, self.noted)
+        yield from contradictions(entry, before, self._known)
         self.accounts[run.uid] = apply(before, event)
+        self.programs.note(self.accounts[run.uid])
         self.touched[run.uid] = entry.index
+        if isinstance(event, DecisionRecorded) and event.expires:
+            self.expiring[event.decision] = event.expires
+        if isinstance(event, DecisionExpired):
+            self.expiring.pop(event.decision, None)
+
+    @property
+    def _known(self) -> Known:
+        return Known(self._stands, self.noted)
+
+    def _stands(self, name: str) -> Standing | None:
+        return self.programs.standing(name, self.accounts, self.noted)
 
     def settle(self) -> Iterator[Contradiction]:
-        """End a commit: yield the crossings that its runs still owe."""
+        """End a commit: yield the crossings that runs and programs still owe."""
+        programs: dict[str, int] = {}
         for uid, index in self.touched.items():
             account = self.accounts[uid]
+            name = census.program_of(account)
+            if name in self.programs.namesakes:
+                programs[name] = index
+            if account.program_set is not None:
+                continue
             if uid in self.quiet and self.quiet[uid].holds(account):
                 continue
-            verdicts = _verdicts(account, self.noted)
-            if isinstance(verdicts, Contradiction):
-                yield verdicts
-                continue
             self.quiet.pop(uid, None)
-            owed = list(due(account, verdicts))
-            for crossing in owed:
-                what = f"{crossing.action} {crossing.reason} at {crossing.percent} %"
-                yield Contradiction(OWED, f"after entry {index}: {what} is missing")
+            owed = list(self._owed(account, index))
+            yield from owed
             if not owed:
                 self.quiet[uid] = quiet_of(account, self.noted)
         self.touched.clear()
+        for name, index in programs.items():
+            yield from self._settle_program(name, index)
+        yield from self._overdue()
+
+    def _owed(self, account: Account, index: int) -> Iterator[Contradiction]:
+        """Yield the crossings that an account owes after its last entry."""
+        judged = judge(account, self._known)
+        if isinstance(judged, Contradiction):
+            yield judged
+            return
+        for crossing in due(account, judged.verdicts, judged.total):
+            what = f"{crossing.action} {crossing.reason} at {crossing.percent} %"
+            yield Contradiction(OWED, f"after entry {index}: {what} is missing")
+
+    def _settle_program(self, name: str, index: int) -> Iterator[Contradiction]:
+        if self.programs.is_quiet(name, self.accounts):
+            return
+        account = self.programs.account(name, self.accounts)
+        if account is None:
+            return
+        owed = list(self._owed(account, index))
+        yield from owed
+        if not owed:
+            self.programs.set_quiet(name, self.accounts, self.noted)
+
+    def _overdue(self) -> Iterator[Contradiction]:
+        """Yield, once each, the decisions that have expired and are in force still."""
+        ended = [one for one, until in self.expiring.items() if until <= self.at]
+        for one in ended:
+            what = f"decision {one!a} has expired at {self.expiring.pop(one)}"
+            yield Contradiction(PROGRAMS, f"at {self.at}: {what}, and is in force")
 
     def recount(self) -> Iterator[Contradiction]:
         """End the ledger: yield whether its newest count of entries is wrong.
@@ -194,21 +219,7 @@ class Replay:
             return
         entry, runs, own = self.counted
         if entry.event != census.entry(runs, own):
-            yield _wrong(entry, COUNTS, "there are other numbers of entries")
-
-
-def _wrong(entry: Entry, check: str, what: str) -> Contradiction:
-    return Contradiction(check, f"entry {entry.index}: {what}")
-
-
-def _verdicts(account: Account, noted: Noted) -> tuple[Verdict, ...] | Contradiction:
-    """Judge a run as it stands; a run without terms reaches no verdict."""
-    if account.terms_set is None:
-        return ()
-    try:
-        return judged(account.terms_set, totals(account), noted)
-    except PolicyError as error:
-        return Contradiction(TERMS, f"not judged: {str(error)!a}", judged=False)
+            yield wrong(entry, COUNTS, "there are other numbers of entries")
 
 
 def _contradictions(
@@ -222,16 +233,6 @@ def _contradictions(
             yield from _gap(entry, gap, account)
         case AttemptOpened() as attempt:
             yield from _attempt(entry, attempt, account)
-        case TermsSet() as terms:
-            yield from _terms(entry, terms, account, noted)
-        case Crossing() as crossing:
-            yield from _crossing(entry, crossing, account, noted)
-        case HoldSet() as hold:
-            yield from _hold(entry, hold, account, noted)
-        case HoldProven() as proven:
-            yield from _proven(entry, proven, account, noted)
-        case HoldReleased() as released:
-            yield from _same_hold(entry, released.workload_uid, account)
         case _:
             yield from _told(entry, account, noted)
 
@@ -249,7 +250,7 @@ def _told(entry: Entry, account: Account, noted: Noted) -> Iterator[Contradictio
         case _:
             return
     for what in found:
-        yield _wrong(entry, check, what)
+        yield wrong(entry, check, what)
 
 
 def _settlement(
@@ -258,11 +259,9 @@ def _settlement(
     before = account.streams.get(event.stream)
     fell = [] if before is None else _fallen(event, before)
     if fell:
-        yield _wrong(
-            entry, MARKS, f"{', '.join(fell)} fell below the settlement before"
-        )
+        yield wrong(entry, MARKS, f"{', '.join(fell)} fell below the settlement before")
     if sum(event.done.values()) > event.begun:
-        yield _wrong(entry, BOUNDS, "more is done than was begun")
+        yield wrong(entry, BOUNDS, "more is done than was begun")
 
 
 def _fallen(event: Settlement, before: Mark) -> list[str]:
@@ -286,21 +285,21 @@ def _gap(entry: Entry, event: GapCharged, account: Account) -> Iterator[Contradi
     charged = before.flops if before else 0
     if event.change == "Reduced":
         if before is None or event.flops >= charged:
-            yield _wrong(entry, GAPS, "the reduction leaves no less than was charged")
+            yield wrong(entry, GAPS, "the reduction leaves no less than was charged")
         return
     if event.change not in ("Opened", "Grown", "Closed"):
-        yield _wrong(entry, GAPS, "a gap is opened, grown, closed or reduced")
+        yield wrong(entry, GAPS, "a gap is opened, grown, closed or reduced")
     owed = -(-event.peak * event.milliseconds // 1000)
     if event.flops != owed:
-        yield _wrong(entry, GAPS, f"the peak times the silence is {owed} FLOPs")
+        yield wrong(entry, GAPS, f"the peak times the silence is {owed} FLOPs")
     if event.stream in account.closed:
-        yield _wrong(entry, GAPS, "the gap is closed: it can only be reduced")
+        yield wrong(entry, GAPS, "the gap is closed: it can only be reduced")
     if event.change == "Opened" and charged:
-        yield _wrong(entry, GAPS, "the gap is open already")
+        yield wrong(entry, GAPS, "the gap is open already")
     if event.change == "Grown" and before is None:
-        yield _wrong(entry, GAPS, "nobody opened the gap that grows")
+        yield wrong(entry, GAPS, "nobody opened the gap that grows")
     if event.flops < charged:
-        yield _wrong(entry, GAPS, "less is charged than before, without a reduction")
+        yield wrong(entry, GAPS, "less is charged than before, without a reduction")
 
 
 def _attempt(
@@ -308,73 +307,6 @@ def _attempt(
 ) -> Iterator[Contradiction]:
     opened = {attempt.stream for attempt in account.attempts}
     if event.stream in opened:
-        yield _wrong(entry, ATTEMPTS, "the attempt is already open")
+        yield wrong(entry, ATTEMPTS, "the attempt is already open")
     if event.predecessor and event.predecessor not in opened:
-        yield _wrong(entry, ATTEMPTS, "the attempt continues one that nobody opened")
-
-
-def _terms(
-    entry: Entry, event: TermsSet, account: Account, noted: Noted
-) -> Iterator[Contradiction]:
-    before = account.terms_set
-    for what in policies.problems(before, event, totals(account), noted):
-        yield _wrong(entry, TERMS, what)
-
-
-def _crossing(
-    entry: Entry, event: Crossing, account: Account, noted: Noted
-) -> Iterator[Contradiction]:
-    total = totals(account)
-    if (event.measured, event.upper) != (total.measured, total.upper):
-        what = f"the totals are {total.measured} to {total.upper} FLOPs here"
-        yield _wrong(entry, CROSSINGS, f"{what}, not what the crossing says")
-    verdicts = _verdicts(account, noted)
-    if isinstance(verdicts, Contradiction):
-        yield verdicts
-        return
-    line = (event.action, event.reason, event.percent, event.limit)
-    unrecorded = due(account, verdicts)
-    if line not in {(c.action, c.reason, c.percent, c.limit) for c in unrecorded}:
-        yield _wrong(entry, CROSSINGS, "nothing demands this crossing here")
-
-
-def _hold(
-    entry: Entry, event: HoldSet, account: Account, noted: Noted
-) -> Iterator[Contradiction]:
-    if account.hold and account.hold.workload_uid == event.workload_uid:
-        yield _wrong(entry, HOLDS, "the workload is held already")
-    verdicts = _verdicts(account, noted)
-    if isinstance(verdicts, Contradiction):
-        yield verdicts
-        return
-    demanded = forecasts.hold(account, verdicts, noted)
-    if demanded is None or demanded.reason != event.reason:
-        yield _wrong(entry, HOLDS, "nothing demands a hold for this reason")
-
-
-def _proven(
-    entry: Entry, event: HoldProven, account: Account, noted: Noted
-) -> Iterator[Contradiction]:
-    yield from _same_hold(entry, event.workload_uid, account)
-    upper = totals(account).upper
-    if event.upper != upper:
-        yield _wrong(entry, OVERSHOOT, f"the total is {upper} FLOPs here")
-    verdicts = _verdicts(account, noted)
-    if isinstance(verdicts, Contradiction):
-        yield verdicts
-        return
-    demanded = forecasts.hold(account, verdicts, noted)
-    if demanded is None:
-        yield _wrong(entry, HOLDS, "a hold is proven that nothing demands")
-        return
-    # A part of a FLOP counts as a whole.
-    over = max(0, demanded.counted - int(demanded.limit))
-    if event.overshoot != over:
-        yield _wrong(entry, OVERSHOOT, f"the overshoot is {over} FLOPs")
-
-
-def _same_hold(
-    entry: Entry, workload_uid: str, account: Account
-) -> Iterator[Contradiction]:
-    if account.hold is None or account.hold.workload_uid != workload_uid:
-        yield _wrong(entry, HOLDS, "this workload is not held here")
+        yield wrong(entry, ATTEMPTS, "the attempt continues one that nobody opened")

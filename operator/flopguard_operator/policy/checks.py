@@ -16,7 +16,13 @@ from flopguard_operator.flops import LARGEST, display
 from flopguard_operator.policy import evaluation, reasons
 from flopguard_operator.policy.rules import Governing, built_in, counted, governing
 from flopguard_operator.policy.rulesets import SUM, PolicyError, RuleSet, exact
-from flopguard_operator.policy.terms import Budget, Terms, Totals
+from flopguard_operator.policy.terms import (
+    NOTHING_DECIDED,
+    Budget,
+    Decided,
+    Terms,
+    Totals,
+)
 from flopguard_operator.policy.verdict import (
     HOLD,
     WARN,
@@ -33,7 +39,7 @@ _NOTHING = Totals()
 
 @dataclass(frozen=True)
 class Case:
-    """What a check sees: the terms, the counts, and the two limits in FLOPs."""
+    """What a check sees: the terms, the counts, the two limits in FLOPs, decisions."""
 
     terms: Terms
     upper: int
@@ -42,6 +48,7 @@ class Case:
     rules: RuleSet
     counted: int  # of `upper`: what the rule set compares with its threshold
     lines: tuple[evaluation.LineVerdict, ...] = ()
+    decided: Decided = NOTHING_DECIDED
 
 
 Check = Callable[[Case], Iterable[Verdict]]
@@ -65,6 +72,29 @@ def budget_limit(
     return min(limits, default=None)
 
 
+def stop_decided(case: Case) -> Iterator[Verdict]:
+    """Hold what a person decided to stop."""
+    if case.decided.stopped:
+        text = (
+            f"{usage(case.upper, case.threshold.limit)}: {case.decided.stopped}"
+            f" To resume, record a later decision to proceed (flopguard decide)."
+        )
+        limit = case.threshold.limit
+        yield Verdict(HOLD, reasons.STOP_DECIDED, 0, limit, text, case.counted)
+
+
+def owners_missing(case: Case) -> Iterator[Verdict]:
+    """Hold, from the start, where nobody answers for a program that asks for it."""
+    if case.decided.missing:
+        names = ", ".join(case.decided.missing)
+        text = (
+            f"{names} not named, and spec.requireOwners is set: nothing starts before"
+            f" the program names them."
+        )
+        limit = case.threshold.limit
+        yield Verdict(HOLD, reasons.OWNERS_MISSING, 0, limit, text, case.counted)
+
+
 def budget_breach(case: Case) -> Iterator[Verdict]:
     """Hold at the run's own budget; only warn where `onBreach` is Annotate."""
     budget, limit = case.terms.budget, case.budget
@@ -84,14 +114,14 @@ def threshold_hold(case: Case) -> Iterator[Verdict]:
     line = approach.hold_at_percent
     if approach.on_approach == "Nothing" or not _reached(case.counted, line, limit):
         return
+    if case.counted < case.decided.allowed:
+        return  # a person who may decide it has looked at it
     action = HOLD if approach.on_approach == "Suspend" else WARN
     text = f"{usage(case.counted, limit)}: {line} % of the legal threshold is reached."
     if action == HOLD:
-        least = next_percent(case.counted, limit)
         text += (
-            f" To resume, agree it with whoever owns compliance, then raise"
-            f" spec.threshold.holdAtPercent to {least} or more, or set"
-            f" spec.threshold.onApproach to Annotate."
+            f" To resume, whoever answers for compliance records a decision to proceed"
+            f" to more than {at_least(case.counted)} FLOPs (flopguard decide)."
         )
     else:
         text += " The run goes on, since spec.threshold.onApproach is Annotate."
@@ -183,6 +213,8 @@ def budget_above_threshold(case: Case) -> Iterator[Verdict]:
 
 # Read from the top: the first hold is the one that is told to the user.
 CHECKS: Sequence[Check] = (
+    stop_decided,  # a person said stop: nothing else matters
+    owners_missing,  # nobody answers for it yet: before the first FLOP
     budget_breach,  # the team's own money is spent: hold
     threshold_hold,  # the law is near: hold before it applies
     threshold_exceeded,  # the law's line is behind us: say so, whatever was chosen
@@ -194,7 +226,11 @@ CHECKS: Sequence[Check] = (
 
 
 def evaluate(
-    terms: Terms, totals: Totals, rules: RuleSet | None = None, day: str = ""
+    terms: Terms,
+    totals: Totals,
+    rules: RuleSet | None = None,
+    day: str = "",
+    decided: Decided = NOTHING_DECIDED,
 ) -> tuple[Verdict, ...]:
     """Return every line of the policy that `totals` has reached, in policy order.
 
@@ -205,6 +241,7 @@ def evaluate(
         totals: what it has spent.
         rules: the rule set that the terms name; None for the built-in one.
         day: ISO 8601, for which the rules are taken; "" for any.
+        decided: what people decided beside the terms.
 
     Raises:
         PolicyError: the terms cannot be judged by; a user's mistake, not ours.
@@ -220,6 +257,7 @@ def evaluate(
         rules=rules,
         counted=counted(terms.base, totals, rules, day),
         lines=evaluation.lines(rules, terms.base, totals, day),
+        decided=decided,
     )
     return tuple(verdict for check in CHECKS for verdict in check(case))
 
@@ -229,6 +267,7 @@ def reached_at(
     totals: Totals = _NOTHING,
     rules: RuleSet | None = None,
     day: str = "",
+    decided: Decided = NOTHING_DECIDED,
 ) -> tuple[int, ...]:
     """Return the upper bounds at which `evaluate` may say something new, ascending.
 
@@ -246,6 +285,8 @@ def reached_at(
     apart = totals.upper - counted(terms.base, totals, rules, day)
     percents = {100, *terms.approach.warn_at_percent, terms.approach.hold_at_percent}
     legal = {_least(line, threshold) for line in percents} | {int(threshold) + 1}
+    if decided.allowed:
+        legal.add(decided.allowed)
     lines = {line + apart for line in legal}
     if terms.budget is not None and budget is not None:
         lines.add(_least(100, budget))

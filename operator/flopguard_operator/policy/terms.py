@@ -69,6 +69,7 @@ class Totals:
     done: Mapping[str, int] = field(default_factory=dict)  # category → FLOPs
     begun: int = 0
     gaps: int = 0  # charged for the time in which nothing was heard
+    imported: int = 0  # of a program: jobs that were not metered, their high estimates
 
     @property
     def measured(self) -> int:
@@ -78,4 +79,19 @@ class Totals:
     @property
     def upper(self) -> int:
         """FLOPs that may have been executed: verdicts are judged on this."""
-        return max(self.begun, self.measured) + self.gaps
+        return max(self.begun, self.measured) + self.gaps + self.imported
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What people decided, or left open, beside the terms."""
+
+    allowed: int = 0
+    """FLOPs below which a decision lets go on what the threshold would hold."""
+    stopped: str = ""
+    """Who decided that nothing goes on, and why; "" if nobody did."""
+    missing: tuple[str, ...] = ()
+    """What has to be named before the first run starts."""
+
+
+NOTHING_DECIDED = Decided()
