@@ -17,6 +17,7 @@ from flopguard_operator.ledger.entries import WeightsSaved
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
 from flopguard_operator.policy import reasons
+from flopguard_operator.policy.evaluation import PolicyVerdict
 from flopguard_operator.policy.verdict import HOLD, Verdict
 from flopguard_operator.processes import Process
 from flopguard_operator.settling import Plan, RunView
@@ -109,6 +110,7 @@ class Surroundings:
     watched: tuple[Watched, ...] = ()  # the devices of its pods
     rollback: WeightsSaved | None = None
     spans: Spans = field(default_factory=dict)  # of its streams
+    policies: tuple[PolicyVerdict, ...] = ()  # the governing one's verdict first
 
 
 def merged(

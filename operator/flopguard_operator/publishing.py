@@ -238,6 +238,7 @@ class Publisher:
             watched=now.listener.watched_of(marks),
             rollback=rollback(account, processes, line),
             spans=self.books.spans.get(uid, {}),
+            policies=standing.verdicts(view, account, plan.totals),
         )
 
     def _unmetered(self, view: RunView) -> Unmetered:
@@ -293,10 +294,7 @@ def _sample(
         held=account.hold is not None,
         per_step=status.per_step(account, around.marks, around.processes),
         coverage=coverage.parts(around.spans),
-        policies=(
-            standing.governing(view, account, plan.totals),
-            *standing.others(view, plan.totals),
-        ),
+        policies=around.policies,
     )
 
 

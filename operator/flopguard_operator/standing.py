@@ -17,9 +17,13 @@ from flopguard_operator.settling import RunView
 MOST_LINES, MOST_NOTES = 8, 16  # of the CRD
 
 
-def of_run(view: RunView, account: Account, totals: Totals) -> dict[str, Any]:
-    """Return the fields of a run's status that tell the law, in their wire form."""
-    verdict = governing(view, account, totals)
+def of_run(verdicts: tuple[PolicyVerdict, ...]) -> dict[str, Any]:
+    """Return the fields of a run's status that tell the law, in their wire form.
+
+    Args:
+        verdicts: of all rule sets, that of the one that governs first.
+    """
+    verdict, *beside = verdicts
     return {
         "percentOfThreshold": verdict.percent,
         "threshold": {
@@ -31,21 +35,20 @@ def of_run(view: RunView, account: Account, totals: Totals) -> dict[str, Any]:
             ],
         },
         "otherPolicies": [
-            {**_verdict(other), "percent": other.percent}
-            for other in others(view, totals)
+            {**_verdict(other), "percent": other.percent} for other in beside
         ],
     }
 
 
-def governing(view: RunView, account: Account, totals: Totals) -> PolicyVerdict:
-    """Return the verdict of the policy that governs a run."""
-    rules = view.rules or built_in(view.terms.policy)
-    return judge(rules, view.terms.base, totals, view.day(account))
-
-
-def others(view: RunView, totals: Totals) -> tuple[PolicyVerdict, ...]:
-    """Return the verdicts of the policies that do not govern a run."""
-    return side_by_side(view.others, view.terms.base, totals, view.today)
+def verdicts(
+    view: RunView, account: Account, totals: Totals
+) -> tuple[PolicyVerdict, ...]:
+    """Return the verdicts of all policies on a run, the governing one first."""
+    rules, base = view.rules or built_in(view.terms.policy), view.terms.base
+    return (
+        judge(rules, base, totals, view.day(account)),
+        *side_by_side(view.others, base, totals, view.today),
+    )
 
 
 def _verdict(verdict: PolicyVerdict) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def build(
         "estimates": list(opinions.rows(around.processes, around.watched)),
         "flopsPerSecond": str(around.flops_per_second),
         "percentOfBudget": None if budget is None else percent(upper, budget),
-        **standing.of_run(view, account, plan.totals),
+        **standing.of_run(
+            around.policies or standing.verdicts(view, account, plan.totals)
+        ),
         "forecast": _forecast(view, plan, around, seconds),
         "attempts": list(_attempts(account, around.marks, plan)),
         "coverage": covered(around.spans),

@@ -111,16 +111,21 @@ class Derived:
     def _base(self, event: TermsSet) -> Iterator[tuple[str, bytes]]:
         """Yield what is newly known of the base model, and who says so."""
         base = event.terms.base
-        flops = base.pretraining_flops
-        line = dumped(
-            {
-                "run": event.run.uid,
-                "model": base.name,
-                "pretrainingFlops": None if flops is None else str(flops),
-                "source": base.source,
-                "systemicRisk": base.systemic_risk,
+        flops, low, high = base.pretraining_flops, base.estimate_low, base.estimate_high
+        known: dict[str, Any] = {
+            "run": event.run.uid,
+            "model": base.name,
+            "pretrainingFlops": None if flops is None else str(flops),
+            "source": base.source,
+            "systemicRisk": base.systemic_risk,
+        }
+        if low is not None:
+            known["estimate"] = {
+                "low": str(low),
+                "high": None if high is None else str(high),
+                "method": base.method,
             }
-        )
+        line = dumped(known)
         if self._bases.get(event.run.uid) != line:
             self._bases[event.run.uid] = line
             yield BASES, line

@@ -102,7 +102,7 @@ def judge(
         basis=found.basis,
         effective=found.effective,
         lines=lines(rule_set, base, totals, today),
-        notes=tuple(_notes(rule_set, base, totals, count / Fraction(found.limit))),
+        notes=tuple(_notes(rule_set, base, totals, 100 * count // found.limit)),
         duties=duties(rule_set, base) if exceeded else (),
         strict=rule_set.strict,
     )
@@ -180,9 +180,10 @@ def _line(rule_set: RuleSet, line: Line, base: BaseModel, count: int) -> LineVer
 
 
 def _notes(
-    rule_set: RuleSet, base: BaseModel, totals: Totals, share: Fraction
+    rule_set: RuleSet, base: BaseModel, totals: Totals, percents: int
 ) -> Iterator[Note]:
     for note in rule_set.notes:
         said = not note.category or totals.done.get(note.category, 0) > 0
-        if said and rule_set.fits(note.when, base) and share * 100 >= note.from_percent:
+        near = percents >= note.from_percent
+        if said and near and rule_set.fits(note.when, base):
             yield note

@@ -6,6 +6,7 @@ The rules are data (`policy.rulesets`); no code here knows an article or a figur
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ BUILT_IN: Mapping[str, RuleSet] = MappingProxyType(
 
 T = TypeVar("T")
 _NAMELESS = "the base model"
+_REMEMBERED = 4096  # bases by rule sets: a cycle asks for each run anew
 Policy = RuleSet | str
 """A rule set, or the name of a built-in one."""
 
@@ -84,6 +86,11 @@ def governing(
         PolicyError: no such policy, or no row of it fits the base.
     """
     rules = built_in(policy) if isinstance(policy, str) else policy
+    return _governing(base, rules, day)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _governing(base: BaseModel, rules: RuleSet, day: str) -> Governing:
     if rules.combines:
         return min(_of_members(rules, base, day), key=lambda found: found.limit)
     rule = governing_rule(base, rules, day)
@@ -113,6 +120,11 @@ def governing_rule(
         PolicyError: no such policy, or no row of it fits the base.
     """
     rules = built_in(policy) if isinstance(policy, str) else policy
+    return _rule(base, rules, day)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _rule(base: BaseModel, rules: RuleSet, day: str) -> Rule:
     fitting = [rule for rule in rules.rules if rules.fits(rule.when, base)]
     if not fitting:
         message = f'policy "{rules.name}" has no rule for this base model'
@@ -133,6 +145,7 @@ def in_force_on(rules: RuleSet, day: str) -> tuple[bool, ...]:
     return own + tuple(each for member in members for each in member)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def told_of(
     template: str, base: BaseModel, rules: RuleSet, limit: int | Fraction
 ) -> str:

@@ -41,6 +41,9 @@ class When:
     """Whether others have estimated the base, counted here or not."""
 
 
+ALWAYS = When()
+
+
 @dataclass(frozen=True)
 class Rule:
     """One row: whom it governs, and the threshold that it sets.
@@ -54,7 +57,7 @@ class Rule:
     citation: str
     explanation: str
     """A sentence for people; {model}, {base}, {estimate} and {limit} are filled in."""
-    when: When = field(default_factory=When)
+    when: When = ALWAYS
     fraction: Fraction | None = None
     """Threshold as a part of the base's pre-training FLOPs."""
     limit: Fraction | None = None
@@ -78,7 +81,7 @@ class Line:
     citation: str
     explanation: str
     """What it means to be above it; {model}, {base} and {limit} are filled in."""
-    when: When = field(default_factory=When)
+    when: When = ALWAYS
     warn_at_percent: tuple[int, ...] = ()
     """Percentages of it at which to warn as it nears."""
     silent: str = ""
@@ -94,7 +97,7 @@ class Note:
     name: str
     text: str
     source: str
-    when: When = field(default_factory=When)
+    when: When = ALWAYS
     category: str = ""
     """Said only where FLOPs of this category were counted; "" for always."""
     from_percent: int = 0
@@ -108,7 +111,7 @@ class Duty:
     name: str
     article: str
     text: str
-    when: When = field(default_factory=When)
+    when: When = ALWAYS
     open_source_exempt: bool = False
     """Whether models under a free and open-source licence are exempt."""
     within_days: int | None = None
@@ -165,6 +168,10 @@ class RuleSet:
     dates: tuple[Date, ...] = ()
     fines: tuple[Fine, ...] = ()
 
+    def __hash__(self) -> int:
+        """Equal rule sets have one name and version; all else would take long."""
+        return hash((self.name, self.version))
+
     def figure(self, base: BaseModel) -> int | None:
         """Return the base FLOPs that this rule set takes as known; None for none."""
         if base.pretraining_flops is not None:
@@ -174,24 +181,26 @@ class RuleSet:
 
     def fits(self, when: When, base: BaseModel) -> bool:
         """Say whether a condition holds for a base model."""
-        known = self.figure(base)
+        if when is ALWAYS or when == ALWAYS:
+            return True
         if when.systemic is not None and when.systemic != base.systemic_risk:
             return False
-        estimate = base.estimate_low is not None
-        if when.estimate is not None and when.estimate != estimate:
+        estimated = base.estimate_low is not None
+        if when.estimate is not None and when.estimate != estimated:
             return False
+        return self._fits_figure(when, base)
+
+    def _fits_figure(self, when: When, base: BaseModel) -> bool:
+        known, disclosed = self.figure(base), base.pretraining_flops is not None
         if when.at_least is not None and (known is None or known < when.at_least):
             return False
         if when.below is not None and (known is None or known >= when.below):
             return False
-        disclosed = base.pretraining_flops is not None
-        return {
-            ANY: True,
-            KNOWN: known is not None,
-            DISCLOSED: disclosed,
-            ESTIMATED: known is not None and not disclosed,
-            UNKNOWN: known is None,
-        }[when.figure]
+        if when.figure == DISCLOSED:
+            return disclosed
+        if when.figure == ESTIMATED:
+            return known is not None and not disclosed
+        return when.figure == ANY or (when.figure == KNOWN) == (known is not None)
 
     def counted(self, basis: str, totals: Totals) -> int:
         """Return the FLOPs that may have been executed and count on a basis.
@@ -211,5 +220,4 @@ class RuleSet:
 
 def exact(value: int | Fraction) -> int | Fraction:
     """Return whole fractions as int, so that equal limits also read the same."""
-    whole = Fraction(value)
-    return whole.numerator if whole.denominator == 1 else whole
+    return value.numerator if value.denominator == 1 else value
