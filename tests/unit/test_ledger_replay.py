@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,11 +11,20 @@ from flopguard_operator.ledger.accounts import Account, apply, totals
 from flopguard_operator.ledger.entries import Event, HoldSet
 from flopguard_operator.ledger.export import lines_of
 from flopguard_operator.ledger.keys import check_signature
+from flopguard_operator.ledger.policies import Noted, law
 from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.observed import Job, Pod
 from flopguard_operator.policy.rules import governing
-from flopguard_operator.policy.terms import Approach, BaseModel, Budget, Terms
+from flopguard_operator.policy.rulesets import Line, Rule, RuleSet
+from flopguard_operator.policy.terms import (
+    DEFAULT_POLICY,
+    Approach,
+    BaseModel,
+    Budget,
+    Terms,
+)
+from flopguard_operator.rulebooks import shipped_laws
 from flopguard_operator.settling import RunView, plan
 from vectors.ledger_story import KEY, A, entries, exported
 from vectors.ledger_story import Commit as Written
@@ -38,8 +48,36 @@ class Cycle:
     pods_gone: bool
     release_because: str
     settle_due: bool
+    policy: str = ""  # "" for the built-in one, as in the first ledgers
+    recompute: int = 0
+    estimate: int | None = None
+    systemic: bool = False
+    today: str = "2026-11-22"
 
 
+COMING = RuleSet(
+    name="coming",
+    version="1",
+    title="Another limit from 2027 on",
+    rules=(
+        Rule("later", "all", "c", "e", limit=Fraction(10), effective="2027-01-01"),
+        Rule("now", "all", "c", "e", limit=Fraction(10**22), until="2027-01-01"),
+    ),
+    counts={"all": ("forward",)},
+    lines=(
+        Line(
+            name="line",
+            subject="modification",
+            limit=Fraction(10**21),
+            basis="all",
+            citation="c",
+            explanation="e",
+            warn_at_percent=(50,),
+            effective="2027-02-01",
+        ),
+    ),
+)
+LAWS = {**shipped_laws(), "coming": law(COMING)}
 cycles = st.builds(
     Cycle,
     stream=st.sampled_from(PODS),
@@ -54,6 +92,11 @@ cycles = st.builds(
     pods_gone=st.booleans(),
     release_because=st.sampled_from(["", "", "", "NamespaceTerminating"]),
     settle_due=st.booleans(),
+    policy=st.sampled_from(["", *LAWS]),
+    recompute=st.integers(0, 5 * 10**22),
+    estimate=st.none() | st.integers(1, 10**24),
+    systemic=st.booleans(),
+    today=st.sampled_from(["2026-11-22", "2027-01-01", "2027-02-01"]),
 )
 
 
@@ -65,27 +108,42 @@ class Run:
     marks: dict[str, Mark] = field(default_factory=dict)
     commits: list[Written] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
+    noted: Noted = field(default_factory=Noted)
 
     def cycle(self, met: Cycle) -> None:
         """Take a mark, plan, and commit what is planned."""
         before = self.marks.get(met.stream, Mark(met.stream))
         forward = before.done.get("forward", 0) + met.flops
-        mark = Mark(met.stream, {"forward": forward}, forward + met.in_flight)
+        again = before.done.get("recompute", 0) + met.recompute
+        done = {"forward": forward, "recompute": again}
+        mark = Mark(met.stream, done, forward + again + met.in_flight)
         self.marks[met.stream] = merge(before, replace(mark, final=met.final))
         if met.stream not in self.seen:
             self.seen.append(met.stream)
-        planned = plan(
-            view(met, self.seen), self.account, self.marks, settle_due=met.settle_due
-        )
+        seen = replace(view(met, self.seen), noted=self.noted)
+        planned = plan(seen, self.account, self.marks, settle_due=met.settle_due)
         for event in planned.events:
             self.account = apply(self.account, event)
+        notes = tuple(self.noted.missing(planned.events, LAWS.values()))
+        for note in notes:
+            assert self.noted.take(note) == ""
         if planned.events:
-            self.commits.append(Written(len(self.commits), planned.events))
+            events = (*notes, *planned.events)
+            self.commits.append(Written(len(self.commits), events))
 
 
 def view(met: Cycle, streams: list[str]) -> RunView:
     """Return the run as the operator would observe it in this cycle."""
-    base = BaseModel("example/base", met.pretraining, "model card")
+    base = BaseModel(
+        "example/base",
+        met.pretraining,
+        "model card",
+        met.systemic,
+        met.estimate,
+        method="derived_6ND" if met.estimate else "",
+    )
+    by = LAWS.get(met.policy)
+    policy = met.policy or DEFAULT_POLICY
     budget = Budget(met.budget, met.percent_of_threshold, on_breach=met.on_breach)
     spent = met.budget is None and met.percent_of_threshold is None
     job = Job(
@@ -104,8 +162,10 @@ def view(met: Cycle, streams: list[str]) -> RunView:
         generation=1,
         program="",
         workload="batch/v1/Job/support-sft",
-        terms=Terms(base=base, budget=None if spent else budget, approach=Approach()),
-        governing=governing(base),
+        terms=Terms(policy, base, None if spent else budget, Approach()),
+        governing=governing(base, by.rules if by else policy, met.today),
+        law=by,
+        today=met.today,
         jobs=(job,),
         pods=tuple(pod(stream, met.job_uid) for stream in streams),
         release_because=met.release_because,
@@ -133,7 +193,7 @@ def pod(stream: str, job_uid: str) -> Pod:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(cycles, max_size=12))
 def test_what_the_operator_writes_the_verifier_accepts(met: list[Cycle]) -> None:
     """Warnings, holds, proofs and releases in any order replay without a finding."""
