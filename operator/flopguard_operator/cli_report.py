@@ -70,6 +70,15 @@ def report(
     The ledger is verified first. If it does not verify, the report is still written,
     says so at its top, and the exit code is 1.
     """
+    facts, checked = made(file, run, vkey)
+    write_text(_formatted(facts, form), output)
+    if checked.outcome != OK:
+        click.echo(f"{OUTCOMES[checked.outcome]} See: flopguard verify", err=True)
+    sys.exit(checked.exit_code)
+
+
+def made(file: str, run: str | None, vkey: str = "") -> tuple[ReportFacts, Report]:
+    """Return the facts of a report, and what the verification of its ledger found."""
     with ledger_lines(file) as stream:
         lines = list(stream)
     checked = verify_lines(lines, check_signature, vkey)
@@ -77,11 +86,7 @@ def report(
         entries = read(lines).entries
     accounts = chosen(fold(entries), run)
     beside = tuple(shipped().values())
-    facts = gather(accounts, entries, ledger_facts(checked), beside)
-    write_text(_formatted(facts, form), output)
-    if checked.outcome != OK:
-        click.echo(f"{OUTCOMES[checked.outcome]} See: flopguard verify", err=True)
-    sys.exit(checked.exit_code)
+    return gather(accounts, entries, ledger_facts(checked), beside), checked
 
 
 def chosen(accounts: Mapping[str, Account], run: str | None) -> dict[str, Account]:

@@ -26,6 +26,7 @@ from flopguard_operator.cycle import Cycle
 from flopguard_operator.leadership import Leadership
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.publishing import Publisher
+from flopguard_operator.serving import Reports
 from flopguard_operator.settings import Settings
 
 DEFINITION_SECONDS = 5.0
@@ -35,7 +36,7 @@ _log = structlog.get_logger()
 
 
 def _application(cycle: Cycle, leadership: Leadership) -> web.Application:
-    """Return the web application: `GET /metrics` and `GET /healthz`."""
+    """Return the web application: `GET /metrics`, `/healthz`, `/reports/` if wanted."""
     registry = metrics.registry(cycle.publisher.collector)
 
     async def show(_: web.Request) -> web.Response:
@@ -55,7 +56,23 @@ def _application(cycle: Cycle, leadership: Leadership) -> web.Application:
 
     app = web.Application()
     app.add_routes([web.get("/metrics", show), web.get("/healthz", health)])
+    if cycle.settings.reports:
+        app.add_routes(_reports(cycle).routes())
     return app
+
+
+def _reports(cycle: Cycle) -> Reports:
+    """Return the reports on what the ledger knows."""
+    books = cycle.books
+
+    def names() -> list[str]:
+        refs = [account.ref for account in books.accounts.values()]
+        return [f"{r.namespace}/{r.name}" if r.namespace else r.name for r in refs]
+
+    def size() -> int:
+        return books.head.size if books.head is not None else 0
+
+    return Reports(cycle.settings.ledger, names, size)
 
 
 async def _replaced(cluster: Cluster) -> None:

@@ -23,6 +23,7 @@ class Settings:
     lease: str = "flopguard-operator"
     lease_seconds: float = 15.0
     port: int = 8080
+    reports: bool = False
     kubeconfig: str | None = None
 
 
@@ -96,6 +97,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="how long a silent leader is waited for; 0: without a Lease (%(default)s)",
     )
     add("--port", type=int, default=d.port, help="metrics and health (%(default)s)")
+    add(
+        "--reports",
+        action="store_true",
+        help="serve reports at /reports/, without a log-in, beside the metrics",
+    )
     add("--kubeconfig", help="kubeconfig file; default: the pod's service account")
 
 
