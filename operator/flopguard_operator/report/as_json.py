@@ -5,7 +5,7 @@ from typing import Any
 
 from flopguard_operator.flops import percent
 from flopguard_operator.naming import CATEGORIES
-from flopguard_operator.report import chart, legal, methods, rounding
+from flopguard_operator.report import ahead, chart, legal, methods, rounding
 from flopguard_operator.report import duties as owed
 from flopguard_operator.report.duties import DutyFacts
 from flopguard_operator.report.facts import (
@@ -105,6 +105,7 @@ def _subject(subject: SubjectFacts) -> dict[str, Any]:
                 policies_json(subject.policies), criteria(subject), strict=True
             )
         ],
+        "forecast": list(ahead.in_words(subject.reaches, account.forecast)),
         "open_questions": notes_json(legal.notes(subject)),
         "verdicts": [
             {

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from flopguard_operator.flops import display
+from flopguard_operator.forecast.history import milliseconds
+from flopguard_operator.forecast.outlook import Reach
 from flopguard_operator.report.escaping import as_html
 from flopguard_operator.report.facts import Point, SubjectFacts
-from flopguard_operator.report.frame import BROAD, NARROW, Frame, Size, milliseconds
+from flopguard_operator.report.frame import BROAD, NARROW, Frame, Size
 from flopguard_operator.report.timeline import HELD, PROOF, RELEASE, WARNING
 
 _MOST_POINTS = 600
 _MARKED = {WARNING: "#8a4b00", HELD: "#a11212", PROOF: "#a11212", RELEASE: "#1a6b2f"}
 _FAR = 20  # a line this many times above the use would flatten the curve to nothing
 _LABEL_GAP = 13  # between two labels, so that none covers another
+_MOST_AHEAD = 3  # times the past; a forecast beyond it is only told
 _BLUE = "#0b4f9e"
 
 
@@ -44,6 +47,7 @@ def chart(subject: SubjectFacts) -> str:
     drawn = "".join(_svg(subject, points, lines, size) for size in (BROAD, NARROW))
     return (
         f"<figure>\n{drawn}<figcaption>Thick: upper bound. Dashed curve: measured."
+        " Dotted, with its 90 % interval: forecast, where there is one."
         " Horizontal: limits and warnings. Vertical: what happened, told in the"
         f" timeline.{beyond}</figcaption>\n</figure>\n"
     )
@@ -54,11 +58,14 @@ def _svg(
 ) -> str:
     heights = [points[-1].upper, *(line.flops for line in lines)]
     top = max(Fraction(flops) for flops in heights)
-    frame = Frame(size, [point.at for point in points], top * Fraction(21, 20))
+    ahead = coming(subject, points, lines)
+    end = ahead[0].latest if ahead else None
+    frame = Frame(size, [point.at for point in points], top * Fraction(21, 20), end)
     body = (
         _axes(frame, points)
         + _lines(frame, lines)
         + _events(frame, subject)
+        + _forecast(frame, subject, points, ahead)
         + _curve(frame, [p.measured for p in points], 'stroke-dasharray="5 3"')
         + _curve(frame, [p.upper for p in points], 'stroke-width="3"')
     )
@@ -114,9 +121,7 @@ def _axes(frame: Frame, points: Sequence[Point]) -> str:
         f"{display(value, 2)}</text>\n"
         for value in (int(frame.top * part / 4) for part in range(5))
     )
-    first, last = (
-        as_html(point.at[:16].replace("T", " ")) for point in (points[0], points[-1])
-    )
+    first, last = (as_html(told) for told in frame.edges(points[0].at, points[-1].at))
     below = size.bottom + 18
     return (
         f'<path d="M{size.left} {size.top}V{size.bottom}H{size.right}" fill="none"'
@@ -172,6 +177,40 @@ def _events(frame: Frame, subject: SubjectFacts) -> str:
                 f"{as_html(moment.kind)}</text>\n"
             )
     return "".join(drawn)
+
+
+def coming(
+    subject: SubjectFacts, points: Sequence[Point], lines: Sequence[Line]
+) -> tuple[Reach, ...]:
+    """Return the nearest forecast if it can be drawn beside the past."""
+    first, last = (milliseconds(point.at) for point in (points[0], points[-1]))
+    drawn = {line.label for line in lines}
+    if first is None or last is None or not subject.reaches:
+        return ()
+    nearest = subject.reaches[0]
+    is_near = nearest.latest - last <= _MOST_AHEAD * (last - first)
+    return (nearest,) if is_near and nearest.line in drawn else ()
+
+
+def _forecast(
+    frame: Frame, subject: SubjectFacts, points: Sequence[Point], ahead: Sequence[Reach]
+) -> str:
+    """Draw where the use is going: a line, and the interval of its arrival."""
+    limits = {line.label: line.flops for line in limit_lines(subject)}
+    if not ahead or not frame.timed:
+        return ""
+    reach = ahead[0]
+    x, y = frame.x(frame.instants[-1]), frame.y(points[-1].upper)
+    top = frame.y(limits[reach.line])
+    early, likely, late = map(frame.x, (reach.earliest, reach.at, reach.latest))
+    return (
+        f'<path d="M{x} {y}L{early} {top}L{late} {top}Z" fill="{_BLUE}"'
+        ' fill-opacity="0.15"><title>90 % interval of the forecast</title></path>\n'
+        f'<path d="M{x} {y}L{likely} {top}" stroke="{_BLUE}" stroke-width="2"'
+        ' stroke-dasharray="2 3"><title>forecast</title></path>\n'
+        f'<text x="{likely}" y="{top - 5}" text-anchor="end" fill="{_BLUE}"'
+        ' stroke="#fff" stroke-width="3" paint-order="stroke">forecast</text>\n'
+    )
 
 
 def _curve(frame: Frame, values: Sequence[int], style: str) -> str:

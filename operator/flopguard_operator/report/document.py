@@ -1,6 +1,6 @@
 """Compose the report: verdict first, then figures, law, history, what is not known."""
 
-from flopguard_operator.report import legal, sections
+from flopguard_operator.report import ahead, legal, sections
 from flopguard_operator.report.blocks import Document, Part, Section
 from flopguard_operator.report.duties import duties
 from flopguard_operator.report.facts import ReportFacts, RunFacts
@@ -34,7 +34,11 @@ def _run(run: RunFacts) -> Part:
         sections=(
             legal.policies(run),
             sections.figures(run, sections.run_lines(run)),
-            Section("Use over time", chart=run),
+            Section(
+                "Use over time",
+                ahead.in_words(run.reaches, run.account.forecast),
+                chart=run,
+            ),
             legal.threshold(run),
             sections.attempts(run),
             sections.gaps(run),

@@ -6,13 +6,13 @@ The report names no one a provider: it says which criterion brings which duty.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from flopguard_operator.policy.evaluation import dates
 from flopguard_operator.policy.rulesets import Date, Duty, Fine
 from flopguard_operator.report.facts import SubjectFacts
 from flopguard_operator.report.form import form
 from flopguard_operator.report.judgement import MET, criteria
+from flopguard_operator.report.moments import day_after
 
 OPEN, FULFILLED = "open", "fulfilled"
 COMPLIANCE, MODEL, PRODUCT = "compliance", "model", "product"
@@ -93,20 +93,19 @@ def _filled(subject: SubjectFacts, duty: Duty) -> str:
     """Return what the meter knows towards a duty."""
     if duty.name == "technical-documentation" and form(subject) is not None:
         return "Compute, training time and methodology: see the form below."
-    if duty.name == "notification" and form(subject) is not None:
-        return "The block of paragraph 32: see the notification below."
+    if duty.within_days is not None and form(subject) is not None:
+        return "What the Guidelines' para. 32 asks for: see the notification below."
     return ""
 
 
 def _due(subject: SubjectFacts, duty: Duty) -> str:
-    """Return by when a duty with a term is due: counted from the crossing's day."""
+    """Return by when a duty with a term is due, from crossing or forecast on."""
     if duty.within_days is None:
         return ""
-    try:
-        since = datetime.fromisoformat(subject.met_at)
-    except ValueError:  # also where it was never crossed
-        return ""
-    return (since + timedelta(days=duty.within_days)).date().isoformat()
+    forecast = subject.account.forecast
+    known = forecast.first_known if forecast is not None else ""
+    since = min((at for at in (known, subject.met_at) if at), default="")
+    return day_after(since, duty.within_days)
 
 
 def proven(subject: SubjectFacts) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from flopguard_operator.flops import percent
+from flopguard_operator.forecast.outlook import Reach
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import AttemptOpened, RunRef
 from flopguard_operator.marks import Mark
@@ -91,6 +92,8 @@ class SubjectFacts:
     """The rule sets of these verdicts, in their order."""
     usage: Usage = NO_USAGE
     """For how long, and on what, it ran."""
+    reaches: tuple[Reach, ...] = ()
+    """When lines will be reached, the nearest first; empty once it is over or held."""
     met_at: str = ""
     """When the threshold that governs was crossed first, RFC 3339; "" for never."""
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fractions import Fraction
+
+from flopguard_operator.forecast.history import milliseconds
+from flopguard_operator.report.moments import moment
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,16 @@ class Frame:
         height = self.size.bottom - self.size.top
         return round(self.size.bottom - float(Fraction(flops) / self.top * height), 1)
 
+    def edges(self, first: str, last: str) -> tuple[str, str]:
+        """Return the times at both ends, as people read them.
 
-def milliseconds(at: str) -> int | None:
-    """Return a time as milliseconds since 1970; None for a text that is no time."""
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        return None
-    since = moment.replace(tzinfo=moment.tzinfo or UTC) - datetime(
-        1970, 1, 1, tzinfo=UTC
-    )
-    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+        Args:
+            first: of the first point, RFC 3339.
+            last: of the last point; a forecast may end later.
+        """
+        end = moment(self.first + self.span) if self.timed else _short(last)
+        return _short(first), end
+
+
+def _short(at: str) -> str:
+    return at[:16].replace("T", " ")

@@ -28,6 +28,7 @@ from flopguard_operator.policy.rules import Governing, governing
 from flopguard_operator.policy.rulesets import PolicyError, RuleSet
 from flopguard_operator.policy.terms import Totals
 from flopguard_operator.policy.verdict import Verdict
+from flopguard_operator.report.ahead import expected
 from flopguard_operator.report.facts import (
     AttemptFacts,
     LedgerFacts,
@@ -91,6 +92,9 @@ def run_facts(
     )
     spans = coverage.of_entries(entries)
     laws = _laws(account.terms_set, noted or Noted(), beside)
+    last_at = entries[-1].at if entries else ""
+    limit = threshold.limit if threshold else None
+    ahead = expected(entries, last_at, counted.upper, budget, limit)
     return RunFacts(
         account=account,
         totals=counted,
@@ -104,13 +108,23 @@ def run_facts(
             moment for entry in entries if (moment := tell(entry)) is not None
         ),
         points=_points(account.ref, entries),
-        last_at=entries[-1].at if entries else "",
+        last_at=last_at,
+        reaches=ahead if _goes_on(account) else (),
         coverage=coverage.parts(spans),
         policies=_policies(account.terms_set, counted, laws),
         laws=laws,
         usage=usage_of(spans, account.attempts),
         met_at=_met_at(entries),
     )
+
+
+def _goes_on(account: Account) -> bool:
+    """Say whether a run may spend more: it is not held, and a pod has not ended."""
+    ended = all(
+        account.streams.get(one.stream, Mark(one.stream)).final
+        for one in account.attempts
+    )
+    return account.hold is None and not ended
 
 
 def _met_at(entries: Iterable[Entry]) -> str:

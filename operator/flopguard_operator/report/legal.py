@@ -13,6 +13,7 @@ from flopguard_operator.report.duties import DutyFacts
 from flopguard_operator.report.facts import SubjectFacts
 from flopguard_operator.report.form import Form
 from flopguard_operator.report.judgement import criteria
+from flopguard_operator.report.moments import day_after, when
 from flopguard_operator.report.sections import exactly
 
 _SAID = {CROSSED: "crossed", UNSAID: "cannot be said, the base is not known"}
@@ -219,16 +220,26 @@ def notification(subject: SubjectFacts, found: Form | None) -> Section:
 
 
 def notification_state(subject: SubjectFacts) -> str:
-    """Return whether these figures call for a notification, in a sentence."""
+    """Return whether these figures call for a notification, in a sentence.
+
+    The duties with a term are those that a notification fulfils.
+    """
     brought = [
-        verdict.policy
+        (verdict.policy, duty)
         for verdict in subject.policies
-        if any(duty.name == "notification" for duty in verdict.duties)
+        for duty in verdict.duties
+        if duty.within_days is not None
     ]
     if brought:
+        names, duty = ", ".join(name for name, _ in brought), brought[0][1]
+        return f"Called for by the criterion of {names}. {duty.text} ({duty.article})"
+    forecast = subject.account.forecast
+    timed = [d for law in subject.laws for d in law.duties if d.within_days is not None]
+    if forecast is not None and forecast.first_known and timed:
+        due = day_after(forecast.first_known, timed[0].within_days or 0)
         return (
-            f"Called for by the criterion of {', '.join(brought)}: within two weeks"
-            " after it is met or becomes known to be met (Art. 52(1))."
+            f"A forecast of {when(forecast.first_known)} UTC says that the criterion"
+            f" will be met: due by {due}. {timed[0].text} ({timed[0].article})"
         )
     return (
         "Not called for by these figures; ready for the day on which a criterion with"

@@ -12,6 +12,7 @@ from flopguard_operator.report.facts import (
     SubjectFacts,
     share,
 )
+from flopguard_operator.report.moments import when
 
 OUTCOMES = {
     "ok": "The ledger verifies.",
@@ -163,8 +164,3 @@ def ledger(found: LedgerFacts) -> Section:
 def exactly(limit: int | Fraction) -> str:
     """Return FLOPs in short, and exactly beside it."""
     return f"{display(limit)} FLOPs (exactly {limit})"
-
-
-def when(at: str) -> str:
-    """Return a time as people read it: to the second, without a T."""
-    return f"{at[:10]} {at[11:19]}" if at[10:11] == "T" and at.endswith("Z") else at
