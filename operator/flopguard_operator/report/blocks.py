@@ -43,8 +43,10 @@ class Part:
     """Whether the indicative criterion is met, under the policy that governs."""
     state: str
     """The same in a word or two."""
+    mark: str
+    """good | warn | bad: how that word is marked, by a sign and by colour."""
     tone: str
-    """good | warn | bad: how the verdict is marked, in colour and in a word."""
+    """The same for all that is said: the worse of criterion and `verdict`."""
     verdict: str
     """How it stands: held, warned, or below every line."""
     sections: tuple[Section, ...]

@@ -44,10 +44,12 @@ def chart(subject: SubjectFacts) -> str:
         f" Not drawn, far above: {line.label}, {display(line.flops)} FLOPs."
         for line in far
     )
+    is_foreseen = bool(coming(subject, points, lines))
+    foreseen = " Dotted: forecast, shaded with its interval." if is_foreseen else ""
     drawn = "".join(_svg(subject, points, lines, size) for size in (BROAD, NARROW))
     return (
         f"<figure>\n{drawn}<figcaption>Thick: upper bound. Dashed curve: measured."
-        " Dotted, with its 90 % interval: forecast, where there is one."
+        f"{foreseen}"
         " Horizontal: limits and warnings. Vertical: what happened, told in the"
         f" timeline.{beyond}</figcaption>\n</figure>\n"
     )
@@ -205,7 +207,7 @@ def _forecast(
     early, likely, late = map(frame.x, (reach.earliest, reach.at, reach.latest))
     return (
         f'<path d="M{x} {y}L{early} {top}L{late} {top}Z" fill="{_BLUE}"'
-        ' fill-opacity="0.15"><title>90 % interval of the forecast</title></path>\n'
+        ' fill-opacity="0.15"><title>interval of the forecast</title></path>\n'
         f'<path d="M{x} {y}L{likely} {top}" stroke="{_BLUE}" stroke-width="2"'
         ' stroke-dasharray="2 3"><title>forecast</title></path>\n'
         f'<text x="{likely}" y="{top - 5}" text-anchor="end" fill="{_BLUE}"'

@@ -5,7 +5,13 @@ from flopguard_operator.report.blocks import Document, Part, Section
 from flopguard_operator.report.duties import duties
 from flopguard_operator.report.facts import ReportFacts, RunFacts
 from flopguard_operator.report.form import form
-from flopguard_operator.report.judgement import criterion, headline, state, tone
+from flopguard_operator.report.judgement import (
+    TONES,
+    criterion,
+    headline,
+    state,
+    tone,
+)
 from flopguard_operator.report.methods import methods
 from flopguard_operator.report.sections import OUTCOMES
 from flopguard_operator.report.unknowns import unknowns
@@ -29,6 +35,7 @@ def _run(run: RunFacts) -> Part:
         title=run.name,
         criterion=criterion(run),
         state=state(run),
+        mark=TONES[state(run)],
         tone=tone(run),
         verdict=headline(run)[0],
         sections=(

@@ -81,7 +81,8 @@ def _part(part: Part, name: str) -> str:
         f'<section class="part" id="{name}">\n'
         f"<h2><small>{as_html(part.kind)}</small> {as_html(part.title)}</h2>\n"
         f'<div class="verdict {part.tone}">\n'
-        f'<p class="word"><span aria-hidden="true">{_SYMBOLS[part.tone]}</span>'
+        f'<p class="word {part.mark}"><span aria-hidden="true">'
+        f"{_SYMBOLS[part.mark]}</span>"
         f" Indicative criterion: {as_html(part.state)}</p>\n"
         f"<p>{as_html(part.criterion)}</p>\n"
         f"<p><strong>{as_html(part.verdict)}</strong></p>\n</div>\n"

@@ -9,7 +9,7 @@ from flopguard_operator.report.facts import SubjectFacts, share
 
 MET, MAY_BE_MET, NOT_MET, NOT_JUDGED = "met", "may be met", "not met", "not judged"
 GOOD, WARN, BAD = "good", "warn", "bad"
-_TONES = {MET: BAD, MAY_BE_MET: WARN, NOT_MET: GOOD, NOT_JUDGED: WARN}
+TONES = {MET: BAD, MAY_BE_MET: WARN, NOT_MET: GOOD, NOT_JUDGED: WARN}
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def state(subject: SubjectFacts) -> str:
 
 def tone(subject: SubjectFacts) -> str:
     """Return how the verdict is marked: by the worse of criterion and hold."""
-    both = {_TONES[state(subject)], headline(subject)[1]}
+    both = {TONES[state(subject)], headline(subject)[1]}
     return next(each for each in (BAD, WARN, GOOD) if each in both)
 
 

@@ -31,9 +31,9 @@ nav p { margin: 1rem 0 0; font-weight: 600; }
   padding: .8rem 1rem; background: #f7f7f7; }
 .verdict p { margin: .4rem 0; max-width: none; }
 .verdict .word { font-size: 1.4rem; font-weight: 700; }
-.good { border-left-color: var(--good); } .good .word { color: var(--good); }
-.warn { border-left-color: var(--warn); } .warn .word { color: var(--warn); }
-.bad { border-left-color: var(--bad); } .bad .word { color: var(--bad); }
+.good { border-left-color: var(--good); } .word.good { color: var(--good); }
+.warn { border-left-color: var(--warn); } .word.warn { color: var(--warn); }
+.bad { border-left-color: var(--bad); } .word.bad { color: var(--bad); }
 .wide { overflow-x: auto; margin: .6rem 0 1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 caption { text-align: left; color: var(--soft); padding: .3rem 0; }
