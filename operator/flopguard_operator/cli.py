@@ -12,6 +12,7 @@ from flopguard_operator.cli_evidence import evidence
 from flopguard_operator.cli_explain import explain
 from flopguard_operator.cli_files import epilog, pack_or_lines
 from flopguard_operator.cli_forecast import forecast
+from flopguard_operator.cli_gate import decide, gate
 from flopguard_operator.cli_ledger import EXPORT, ledger
 from flopguard_operator.cli_models import models
 from flopguard_operator.cli_policies import policies
@@ -82,6 +83,8 @@ main.add_command(evidence)
 main.add_command(explain)
 main.add_command(forecast)
 main.add_command(ledger)
+main.add_command(gate)
+main.add_command(decide)
 main.add_command(policies)
 main.add_command(models)
 

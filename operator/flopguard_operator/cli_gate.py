@@ -1,0 +1,177 @@
+"""`flopguard gate` and `flopguard decide`: the release asks, a person answers."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from flopguard_operator.cli_explain import figure
+from flopguard_operator.cli_files import (
+    LEDGER_HELP,
+    MismatchError,
+    UnusableError,
+    epilog,
+    ledger_lines,
+    told,
+)
+from flopguard_operator.ledger import gating, standing
+from flopguard_operator.ledger.accounts import fold
+from flopguard_operator.ledger.entries import PolicyNoted
+from flopguard_operator.ledger.export import read
+from flopguard_operator.ledger.findings import OK
+from flopguard_operator.ledger.keys import check_signature
+from flopguard_operator.ledger.policies import Noted
+from flopguard_operator.ledger.verify import verify_lines
+from flopguard_operator.policy.rulesets import PolicyError
+from flopguard_operator.report.escaping import as_line
+
+_KINDS = (
+    "Proceed",
+    "Stop",
+    "Exclude",
+    "Move",
+    "Classify",
+    "AcceptGap",
+    "Fulfil",
+)
+_OF_A_RUN = {"Exclude", "Move", "AcceptGap"}
+_NEEDS = {
+    "Proceed": ("to_flops", "toFlops", "--to-flops"),
+    "Move": ("to_program", "toProgram", "--to-program"),
+    "Classify": ("classification", "classification", "--as"),
+    "AcceptGap": ("stream", "stream", "--stream"),
+    "Fulfil": ("duty", "duty", "--duty"),
+}
+
+
+@click.command(
+    epilog=epilog(
+        "flopguard gate support-bot --ledger ledger.jsonl",
+        "flopguard gate support-bot --ledger ledger.db --json",
+    )
+)
+@click.argument("program")
+@click.option("--ledger", "file", required=True, metavar="FILE", help=LEDGER_HELP)
+@click.option(
+    "--vkey", default="", metavar="KEY", help="The key that must have signed."
+)
+@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
+def gate(program: str, file: str, vkey: str, *, machine: bool) -> None:
+    """Say whether what PROGRAM made may be released; exit 0 only if it may.
+
+    The ledger has to verify; nothing may be held; a valid decision has to cover the
+    total where one is due; owners are named, gaps accepted, and the duties that come
+    with a criterion that is met recorded as done. Exit code 1: something is open.
+    """
+    with ledger_lines(file) as stream:
+        lines = list(stream)
+    checked = verify_lines(lines, check_signature, vkey)
+    if checked.outcome != OK:
+        wrong = [c.message for c in checked.checks if c.outcome != OK]
+        message = f"the ledger does not verify: {' '.join(wrong)}"
+        raise MismatchError(as_line(message))
+    with told():
+        entries = read(lines).entries
+    noted = Noted()
+    for entry in entries:
+        if isinstance(entry.event, PolicyNoted):
+            noted.take(entry.event)
+    accounts = fold(entries)
+    found = standing.by_name(accounts).get(program)
+    if found is None:
+        known = ", ".join(sorted(standing.by_name(accounts))) or "none"
+        message = f'the ledger holds no program "{program}"; it holds: {known}'
+        raise UnusableError(as_line(message))
+    runs = standing.members(program, accounts.values())
+    try:
+        answers = gating.answers(standing.of(found, runs, noted), noted)
+    except PolicyError as error:
+        raise MismatchError(as_line(str(error))) from error
+    _tell(program, answers, machine=machine)
+    sys.exit(0 if all(answer.ok for answer in answers) else 1)
+
+
+def _tell(program: str, answers: tuple[gating.Answer, ...], *, machine: bool) -> None:
+    opened = [answer for answer in answers if not answer.ok]
+    if machine:
+        rows = [
+            {"name": a.name, "ok": a.ok, "message": as_line(a.message)} for a in answers
+        ]
+        said = {"program": program, "open": len(opened), "answers": rows}
+        click.echo(json.dumps(said, indent=2))
+        return
+    for answer in answers:
+        mark = "ok  " if answer.ok else "OPEN"
+        click.echo(f"{mark}  {answer.name}: {as_line(answer.message)}")
+    end = "may be released" if not opened else f"may not: {len(opened)} open"
+    click.echo(f"{as_line(program)}: {end}")
+
+
+@click.command(
+    epilog=epilog(
+        "flopguard decide Proceed support-bot --to-flops 9e22 --by dana \\",
+        "  --reason 'reviewed with legal' --expires 2027-01-31T00:00:00Z \\",
+        "  | kubectl create -f -",
+        "flopguard decide Exclude ml/broken-run --by dana --reason 'aborted at once'",
+    )
+)
+@click.argument("kind", type=click.Choice(_KINDS), metavar="KIND")
+@click.argument("subject", metavar="PROGRAM|NAMESPACE/RUN")
+@click.option("--by", required=True, metavar="USER", help="Your user name there.")
+@click.option("--reason", required=True, help="Why, in words for an auditor.")
+@click.option("--evidence", metavar="URL", help="A link to the evidence.")
+@click.option("--expires", metavar="TIME", help="When it ends: 2027-01-31T00:00:00Z.")
+@click.option(
+    "--to-flops", metavar="FLOPS", callback=lambda c, o, t: t and figure(c, o, t)
+)
+@click.option("--to-program", metavar="PROGRAM", help="Move: where to.")
+@click.option(
+    "--as",
+    "classification",
+    type=click.Choice(["DownstreamUser", "Provider"]),
+    help="Classify: what the organisation takes itself for.",
+)
+@click.option("--stream", metavar="UID", help="AcceptGap: the pod's UID.")
+@click.option("--duty", metavar="NAME", help="Fulfil: the duty, as the gate names it.")
+def decide(kind: str, subject: str, by: str, reason: str, **more: Any) -> None:
+    """Write the manifest of a decision: the API server takes it from you alone.
+
+    KIND is one of Proceed, Stop, Exclude, Move, Classify, AcceptGap and Fulfil. It is
+    printed as JSON, which kubectl takes; it cannot be changed once it is created.
+    """
+    spec = {"subject": _subject(kind, subject), "decision": kind}
+    for needing, (option, name, flag) in _NEEDS.items():
+        value = more[option]
+        if kind == needing and value is None:
+            message = f"{kind} needs {flag}"
+            raise click.UsageError(message)
+        if kind != needing and value is not None:
+            message = f"{flag} goes with {needing}, not with {kind}"
+            raise click.UsageError(message)
+        if value is not None:
+            spec[name] = str(value)
+    if kind == "Fulfil" and not more["evidence"]:
+        message = "Fulfil needs --evidence: a link to what shows it"
+        raise click.UsageError(message)
+    spec |= {"reason": reason, "decidedBy": by}
+    spec |= {n: more[n] for n in ("evidence", "expires") if more[n]}
+    name = subject.replace("/", "-").lower()[:40].rstrip("-.")
+    manifest = {
+        "apiVersion": "flopguard.dev/v1alpha1",
+        "kind": "ThresholdDecision",
+        "metadata": {"generateName": f"{kind.lower()}-{name}-"},
+        "spec": spec,
+    }
+    click.echo(json.dumps(manifest, indent=2))
+
+
+def _subject(kind: str, subject: str) -> dict[str, str]:
+    """Return the subject of a decision: a program, or a run by namespace and name."""
+    space, slash, name = subject.partition("/")
+    if not slash:
+        if kind in _OF_A_RUN:
+            message = f"{kind} is decided of a run: give NAMESPACE/RUN"
+            raise click.UsageError(message)
+        return {"kind": "FineTuneProgram", "name": subject}
+    return {"kind": "FineTuneRun", "name": name, "namespace": space}

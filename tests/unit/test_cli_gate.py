@@ -1,0 +1,172 @@
+"""May it be released? What is still open, and who has to say something?"""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from flopguard_operator.api.decision import DecisionSpec
+from flopguard_operator.api.fields import read
+from flopguard_operator.cli import main
+from flopguard_operator.ledger.store import export_file
+from standins.world import World
+from unit.test_operator_programs import (
+    BASE,
+    LIMIT,
+    REVIEW,
+    decide,
+    pod,
+    program,
+    world,
+)
+
+__all__ = ["world"]
+
+OWNED = {
+    "owners": {"compliance": "counsel", "model": "scientist", "product": "lead"},
+    "rollbackPlan": "the weights of May",
+    "baseModel": BASE,
+}
+
+
+def gate(world: World, tmp_path: Path, *more: str) -> Result:
+    """Ask for the program of a world."""
+    out = io.BytesIO()
+    export_file(world.path, out)
+    file = tmp_path / "ledger.jsonl"
+    file.write_bytes(out.getvalue())
+    command = ["gate", "support-bot", "--ledger", str(file), *more]
+    return CliRunner().invoke(main, command)
+
+
+def test_before_and_after_a_decision(world: World, tmp_path: Path) -> None:
+    """Held at its review: not released; covered by a decision: released."""
+    program(world, **OWNED)
+    world.once(pod("first", REVIEW, ended=True), pod("second", 1, ended=True))
+    before = gate(world, tmp_path)
+    decide(world, "Proceed", toFlops=str(LIMIT))
+    world.once()
+    world.once()
+    after = gate(world, tmp_path)
+
+    assert before.exit_code == 1
+    assert "OPEN  decision: A decision is due" in before.output
+    assert "OPEN  holds: The program is held" in before.output
+    assert (after.exit_code, after.output.splitlines()[-1]) == (
+        0,
+        "support-bot: may be released",
+    ), after.output
+    assert "counsel@example.org (decision-1) decided to proceed" in after.output
+
+
+def test_a_met_criterion_opens_its_duties(world: World, tmp_path: Path) -> None:
+    """Each has to be recorded as done, with its evidence."""
+    program(world, **OWNED)
+    decide(world, "Proceed", toFlops="1e25")
+    world.once(pod("first", LIMIT + 1, ended=True))
+    rows = json.loads(gate(world, tmp_path, "--json").output)["answers"]
+    duties = [row["name"] for row in rows if not row["ok"]]
+    assert duties
+    assert all(name.startswith("duty ") for name in duties)
+
+    for name in duties:
+        uid = name.replace(" ", "-")
+        evidence = "https://example.org/file"
+        duty = name.removeprefix("duty ")
+        decide(world, "Fulfil", uid, duty=duty, evidence=evidence)
+    world.once()
+
+    assert gate(world, tmp_path).exit_code == 0
+
+
+def test_missing_owners_are_open(world: World, tmp_path: Path) -> None:
+    """The names of the fields are said."""
+    program(world, baseModel=BASE)
+    world.once(pod("first", 10, ended=True))
+
+    found = gate(world, tmp_path)
+
+    assert found.exit_code == 1
+    assert "spec.owners.compliance" in found.output
+
+
+def test_a_program_that_the_ledger_does_not_hold(world: World, tmp_path: Path) -> None:
+    """Exit code 2, and which there are."""
+    world.once(pod("first", 10))
+    found = gate(world, tmp_path)
+
+    assert found.exit_code == 2
+    assert 'no program "support-bot"; it holds: none' in found.output
+
+
+def test_a_changed_ledger_releases_nothing(world: World, tmp_path: Path) -> None:
+    """The gate verifies before it answers."""
+    program(world, **OWNED)
+    world.once(pod("first", REVIEW, ended=True))
+    assert gate(world, tmp_path).exit_code == 1
+    file = tmp_path / "ledger.jsonl"
+    text = file.read_bytes()
+    file.write_bytes(text.replace(b'"threshold', b'"thresh0ld', 1))
+    lines = text.splitlines(keepends=True)
+    file.write_bytes(b"".join(line for line in lines if b'"Crossing"' not in line))
+
+    found = CliRunner().invoke(main, ["gate", "support-bot", "--ledger", str(file)])
+
+    assert found.exit_code == 1
+    assert "does not verify" in found.output
+
+
+DECISIONS: dict[str, list[str]] = {
+    "a program may proceed": ["Proceed", "support-bot", "--to-flops", "9e22"],
+    "a run is excluded": ["Exclude", "ml/first"],
+    "a run is moved": ["Move", "ml/first", "--to-program", "other"],
+    "a gap is accepted": ["AcceptGap", "ml/first", "--stream", "abc"],
+    "a role is recorded": ["Classify", "support-bot", "--as", "Provider"],
+    "a duty is done": [
+        "Fulfil",
+        "support-bot",
+        "--duty",
+        "technical-documentation",
+        "--evidence",
+        "https://example.org",
+    ],
+    "a program is stopped": ["Stop", "support-bot"],
+}
+
+
+@pytest.mark.parametrize("words", DECISIONS.values(), ids=DECISIONS.keys())
+def test_a_decision_is_a_manifest_that_the_api_takes(words: list[str]) -> None:
+    """Every kind can be read by the model that makes the CRD."""
+    more = ["--by", "dana", "--reason", "agreed", "--expires", "2027-01-31T00:00:00Z"]
+    found = CliRunner().invoke(main, ["decide", *words, *more])
+
+    assert found.exit_code == 0, found.output
+    manifest: dict[str, Any] = yaml.safe_load(found.output)
+    spec = read(DecisionSpec, manifest["spec"], "spec")
+    assert spec.decision == words[0]
+    assert manifest["metadata"]["generateName"].startswith(words[0].lower())
+
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "nothing to proceed to": (["Proceed", "p"], "Proceed needs --to-flops"),
+    "a program cannot be excluded": (["Exclude", "p"], "give NAMESPACE/RUN"),
+    "an option of another kind": (
+        ["Stop", "p", "--to-flops", "1e22"],
+        "--to-flops goes with Proceed",
+    ),
+    "a duty without evidence": (["Fulfil", "p", "--duty", "x"], "needs --evidence"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG.keys())
+def test_what_cannot_be_decided_says_why(words: list[str], message: str) -> None:
+    """Before the API server has to."""
+    more = ["--by", "dana", "--reason", "agreed"]
+    found = CliRunner().invoke(main, ["decide", *words, *more])
+
+    assert found.exit_code == 2
+    assert message in found.output
