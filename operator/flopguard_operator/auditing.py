@@ -247,7 +247,8 @@ def _machines(
 ) -> dict[str, Machine]:
     """Return what each stream runs on, as its processes said: the most of them all.
 
-    Of a pod in which nothing counts the sidecar tells at least of its node's processor.
+    Of a pod in which nothing counts the sidecar tells at least of its node's processor;
+    of one that ended before it was asked, another pod of the run on the same node does.
     """
     told: dict[str, list[Machine]] = {}
     for noted in account.noted.values():
@@ -259,4 +260,20 @@ def _machines(
             known = machines.read(process.texts.lasting)
             told.setdefault(process.stream, []).append(known)
     heard = {s: listener.machines[s] for s in streams if s in listener.machines}
-    return heard | {s: machines.largest(each) for s, each in told.items()}
+    known = heard | {s: machines.largest(each) for s, each in told.items()}
+    return _of_the_same_node(found, known) | known
+
+
+def _of_the_same_node(
+    found: list[Subject], known: Mapping[str, Machine]
+) -> dict[str, Machine]:
+    """Return the processors of streams by what others said on the same node."""
+    by_node: dict[str, list[Machine]] = {}
+    for one in found:
+        if one.stream in known and one.place.allocation.node:
+            by_node.setdefault(one.place.allocation.node, []).append(known[one.stream])
+    return {
+        one.stream: replace(machines.largest(by_node[node]), gpus=())
+        for one in found
+        if (node := one.place.allocation.node) in by_node
+    }

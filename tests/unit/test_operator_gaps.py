@@ -1,5 +1,6 @@
 """What silence costs, from the loop's first look at a pod to its last."""
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -478,3 +479,29 @@ def test_processors_of_a_pod_in_which_nothing_counts_are_told_by_its_sidecar(
     (gap,) = gaps(world)
     assert (gap.reason, gap.peak) == ("NotMetered", 2 * 3_000_000_000 * 128)
     assert gap.flops >= 200 * gap.peak
+
+
+def test_processors_of_a_pod_that_ended_at_once_are_those_of_its_sibling(
+    world: World, pods: Sidecars
+) -> None:
+    """It was retried on the same node and ended before anybody could ask it."""
+    pods.says["pod-1"] = 1000
+    pods.machine = Machine(2, "avx2", 3000)
+    world.revise(metering={"chargeCpuPods": True})
+    first = started(objects.pod())
+    first["spec"]["nodeName"] = "node-1"
+    world.once(first)
+    second = objects.pod("pod-2", ended=True, words=objects.final_record(0))
+    second["spec"]["nodeName"] = "node-1"
+    empty = json.loads(objects.final_record(0))
+    words = objects.sealed({**empty, "pages": "0000"})
+    second["status"]["initContainerStatuses"][0]["state"]["terminated"]["message"] = (
+        words
+    )
+    second["status"]["phase"] = "Succeeded"
+    pods.wait(2)
+    world.once(second)
+
+    (gap,) = [gap for gap in gaps(world) if gap.stream == "pod-2"]
+    assert (gap.change, gap.peak) == ("Closed", 2 * 3_000_000_000 * 128)
+    assert world.books.accounts["run-1"].closed == {"pod-2"}
