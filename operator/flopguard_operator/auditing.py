@@ -260,8 +260,8 @@ def _machines(
             known = machines.read(process.texts.lasting)
             told.setdefault(process.stream, []).append(known)
     heard = {s: listener.machines[s] for s in streams if s in listener.machines}
-    known = heard | {s: machines.largest(each) for s, each in told.items()}
-    return _of_the_same_node(found, known) | known
+    spoken = heard | {s: machines.largest(each) for s, each in told.items()}
+    return _of_the_same_node(found, spoken) | spoken
 
 
 def _of_the_same_node(
