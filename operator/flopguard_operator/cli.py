@@ -13,6 +13,7 @@ from flopguard_operator.cli_explain import explain
 from flopguard_operator.cli_files import epilog, pack_or_lines
 from flopguard_operator.cli_forecast import forecast
 from flopguard_operator.cli_gate import decide, gate
+from flopguard_operator.cli_import import import_job
 from flopguard_operator.cli_ledger import EXPORT, ledger
 from flopguard_operator.cli_models import models
 from flopguard_operator.cli_policies import policies
@@ -87,6 +88,7 @@ main.add_command(gate)
 main.add_command(decide)
 main.add_command(policies)
 main.add_command(models)
+main.add_command(import_job)
 
 if __name__ == "__main__":
     main(prog_name="flopguard")

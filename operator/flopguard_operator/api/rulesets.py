@@ -69,12 +69,24 @@ def _parsed(model: type[P], text: str) -> P:
     if len(text) > MAX_YAML:
         message = f"a rule set has at most {MAX_YAML} characters"
         raise SpecError(message)
+    return read(model, document(text, "a rule set"), "rule set")
+
+
+def document(text: str, what: str) -> Any:
+    """Return what a YAML text of bounded length holds, without aliases that pile up.
+
+    Args:
+        text: the YAML.
+        what: it should be, for the message: "a rule set".
+
+    Raises:
+        SpecError: it is no YAML.
+    """
     try:
-        document = yaml.load(text, Loader=_Bounded)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, Loader=_Bounded)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        message = f"a rule set is YAML: {' '.join(str(error).split())[:300]}"
+        message = f"{what} is YAML: {' '.join(str(error).split())[:300]}"
         raise SpecError(message) from error
-    return read(model, document, "rule set")
 
 
 class _Bounded(yaml.SafeLoader):

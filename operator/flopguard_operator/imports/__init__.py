@@ -1,0 +1,1 @@
+"""Estimate past jobs that were not metered, so that a program can count them. Pure."""
