@@ -1,4 +1,4 @@
-"""`flopguard report`: a ledger as a page for people, or as JSON."""
+"""`flopguard report`: a ledger as a page for people, or as JSON or CSV."""
 
 import json
 import sys
@@ -16,10 +16,12 @@ from flopguard_operator.cli_files import (
     write_text,
 )
 from flopguard_operator.ledger.accounts import Account, fold
+from flopguard_operator.ledger.census import program_of
 from flopguard_operator.ledger.export import read
 from flopguard_operator.ledger.findings import OK, Report
 from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.verify import verify_lines
+from flopguard_operator.report.as_csv import as_csv
 from flopguard_operator.report.as_json import as_json
 from flopguard_operator.report.document import compose
 from flopguard_operator.report.escaping import as_line
@@ -39,71 +41,93 @@ _MOST_NAMES = 20  # of runs, in the message that none fits
 
 @click.command(
     epilog=epilog(
-        "flopguard report --ledger ledger.jsonl --format html -o report.html",
-        "flopguard report --ledger ledger.jsonl --run ml/support-sft",
+        "flopguard report support-bot --ledger ledger.jsonl --format html -o out.html",
+        "flopguard report ml/support-sft --ledger ledger.jsonl",
+        "flopguard report --ledger ledger.jsonl --format csv -o ledger.csv",
     )
 )
+@click.argument("subject", metavar="[PROGRAM|RUN]", required=False)
 @click.option("--ledger", "file", required=True, metavar="FILE", help=LEDGER_HELP)
 @click.option(
     "--run",
     metavar="NS/NAME|UID",
-    help="Only this run. A name that was used again gives each of its runs.",
+    help="Only this run; the same as to name it without the option.",
 )
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["html", "md", "json"]),
+    type=click.Choice(["html", "md", "json", "csv"]),
     default="md",
     show_default=True,
 )
+@click.option("--json", "machine", is_flag=True, help="The same as --format json.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write to this file."
 )
 @click.option(
     "--vkey", default="", metavar="KEY", help="The key that must have signed."
 )
-def report(
-    file: str, run: str | None, form: str, output: Path | None, vkey: str
+def report(  # noqa: PLR0913 - one parameter per option
+    *,
+    subject: str | None,
+    file: str,
+    run: str | None,
+    form: str,
+    machine: bool,
+    output: Path | None,
+    vkey: str,
 ) -> None:
-    """Report on the runs in a ledger: verdict, figures, timeline, law.
+    """Report on programs and runs: verdict, figures, timeline, law, duties.
+
+    PROGRAM is a program's name, RUN is NAMESPACE/NAME or a UID; a name that was used
+    again gives each of its runs. A program is followed by its runs. Without either the
+    report is on everything in the ledger.
 
     The ledger is verified first. If it does not verify, the report is still written,
     says so at its top, and the exit code is 1.
     """
-    facts, checked = made(file, run, vkey)
-    write_text(_formatted(facts, form), output)
+    if subject is not None and run is not None:
+        message = "name the program or run once: as an argument, or with --run"
+        raise click.UsageError(message)
+    facts, checked = made(file, subject if run is None else run, vkey)
+    write_text(_formatted(facts, "json" if machine else form), output)
     if checked.outcome != OK:
         click.echo(f"{OUTCOMES[checked.outcome]} See: flopguard verify", err=True)
     sys.exit(checked.exit_code)
 
 
-def made(file: str, run: str | None, vkey: str = "") -> tuple[ReportFacts, Report]:
-    """Return the facts of a report, and what the verification of its ledger found."""
+def made(file: str, subject: str | None, vkey: str = "") -> tuple[ReportFacts, Report]:
+    """Return the facts of a report, and what the verification of its ledger found.
+
+    Args:
+        file: the ledger.
+        subject: a program's name, a run's NAMESPACE/NAME or UID; None for everything.
+        vkey: of the key that must have signed, "" for any.
+    """
     with ledger_lines(file) as stream:
         lines = list(stream)
     checked = verify_lines(lines, check_signature, vkey)
     with told():
         entries = read(lines).entries
-    accounts = chosen(fold(entries), run)
+    accounts = fold(entries)
+    only = None if subject is None else chosen(accounts, subject)
     beside = tuple(shipped().values())
-    return gather(accounts, entries, ledger_facts(checked), beside), checked
+    return gather(accounts, entries, ledger_facts(checked), beside, only), checked
 
 
-def chosen(accounts: Mapping[str, Account], run: str | None) -> dict[str, Account]:
-    """Return the accounts of one run, by namespace/name or UID; of all without one."""
-    if run is None:
-        return dict(accounts)
-    found = {
-        uid: account
-        for uid, account in accounts.items()
-        if run in {uid, _name(account)}
-    }
+def chosen(accounts: Mapping[str, Account], subject: str) -> set[str]:
+    """Return the UIDs of one run, or the name of one program."""
+    runs = {u: a for u, a in accounts.items() if a.program_set is None}
+    found = {uid for uid, one in runs.items() if subject in {uid, _name(one)}}
+    programs = {program_of(account) for account in accounts.values()} - {""}
+    if subject in programs:
+        found.add(subject)
     if not found:
-        names = sorted({_name(account) for account in accounts.values()})
+        names = sorted({*map(_name, runs.values()), *programs})
         known = ", ".join(names[:_MOST_NAMES]) or "none at all"
         more = ", …" if len(names) > _MOST_NAMES else ""
-        message = f'the ledger holds no run "{run}"; it holds: {known}{more}'
-        raise UnusableError(as_line(message))
+        message = f'the ledger holds no program or run "{subject}"; it holds: {known}'
+        raise UnusableError(as_line(message + more))
     return found
 
 
@@ -128,5 +152,7 @@ def _name(account: Account) -> str:
 def _formatted(facts: ReportFacts, form: str) -> str:
     if form == "json":
         return json.dumps(as_json(facts), indent=2) + "\n"
+    if form == "csv":
+        return as_csv(facts)
     document = compose(facts)
     return page(document) if form == "html" else markdown(document)

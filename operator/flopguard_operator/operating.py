@@ -24,6 +24,7 @@ from flopguard_operator.cache import Cache
 from flopguard_operator.cluster import Cluster, ClusterError
 from flopguard_operator.cycle import Cycle
 from flopguard_operator.leadership import Leadership
+from flopguard_operator.ledger.census import program_of
 from flopguard_operator.ledger.errors import LedgerError
 from flopguard_operator.publishing import Publisher
 from flopguard_operator.serving import Reports
@@ -66,8 +67,10 @@ def _reports(cycle: Cycle) -> Reports:
     books = cycle.books
 
     def names() -> list[str]:
-        refs = [account.ref for account in books.accounts.values()]
-        return [f"{r.namespace}/{r.name}" if r.namespace else r.name for r in refs]
+        accounts = books.accounts.values()
+        refs = (account.ref for account in accounts)
+        runs = [f"{ref.namespace}/{ref.name}" for ref in refs if ref.namespace]
+        return [*runs, *({program_of(account) for account in accounts} - {""})]
 
     def size() -> int:
         return books.head.size if books.head is not None else 0

@@ -157,7 +157,12 @@ def test_what_cannot_be_read_is_exit_code_2(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("form", "begin"),
-    [("html", "<!DOCTYPE html>"), ("md", "# flopguard report"), ("json", "{")],
+    [
+        ("html", "<!DOCTYPE html>"),
+        ("md", "# flopguard report"),
+        ("json", "{"),
+        ("csv", "kind,name"),
+    ],
 )
 def test_report_in_each_format(
     form: str, begin: str, exported: Path, tmp_path: Path
@@ -182,6 +187,20 @@ def test_report_of_one_run_by_name_or_uid(exported: Path) -> None:
     assert by_name.output == by_uid.output
 
 
+def test_report_of_a_program_or_a_run_as_an_argument(exported: Path) -> None:
+    """A program brings its runs; the option and the argument are one."""
+    ledger = ("--ledger", str(exported), "--json")
+    program = json.loads(flopguard("report", "support-bot", *ledger).stdout)
+    run = flopguard("report", "ml/support-sft", *ledger).stdout
+
+    assert [one["name"] for one in program["programs"]] == ["support-bot"]
+    assert [one["name"] for one in program["runs"]] == ["support-sft"]
+    assert json.loads(run)["programs"] == []
+    assert run == flopguard("report", "--run", "ml/support-sft", *ledger).stdout
+    both = flopguard("report", "support-bot", "--run", "ml/support-sft", *ledger)
+    assert both.exit_code == 2
+
+
 def test_report_of_a_run_that_is_not_there_lists_those_that_are(
     exported: Path,
 ) -> None:
@@ -189,7 +208,8 @@ def test_report_of_a_run_that_is_not_there_lists_those_that_are(
     result = flopguard("report", "--ledger", str(exported), "--run", "ml/suport-sft")
 
     assert result.exit_code == 2
-    assert 'no run "ml/suport-sft"; it holds: ml/support-sft' in result.stderr
+    said = 'no program or run "ml/suport-sft"; it holds: ml/support-sft, support-bot'
+    assert said in result.stderr
 
 
 def test_report_that_cannot_be_written_is_exit_code_2(exported: Path) -> None:

@@ -23,6 +23,7 @@ from flopguard_operator.report.facts import ReportFacts
 from flopguard_operator.report.gathering import gather
 from flopguard_operator.report.html import page
 from flopguard_operator.rulebooks import shipped
+from unit.programstory import program_story
 from unit.story import TERMS, entries, opened, settled, terms_set, whole_story
 from unit.test_report_documents import LEDGER, hostile_story
 
@@ -65,6 +66,7 @@ STORIES = {
     "a whole life": whole_story,
     "a criterion that is met": met_story,
     "a hostile tenant": hostile_story,
+    "a program": program_story,
 }
 
 
@@ -115,7 +117,7 @@ def test_every_number_on_the_page_is_in_the_json(name: str, tmp_path: Path) -> N
     known = set(_numbers(found))
     strange = {number for number in _NUMBER.findall(text) if number not in known}
     assert strange == set()
-    for run in found["runs"]:
+    for run in (*found["programs"], *found["runs"]):
         for name_ in ("measured", "upper", "gaps"):
             assert run[name_] in text
         for policy in run["policies"]:
@@ -184,7 +186,7 @@ def test_text_has_contrast_and_a_narrow_table_is_still_one(tmp_path: Path) -> No
                 "[...document.querySelectorAll('svg')]"
                 ".filter(e => getComputedStyle(e).display != 'none')"
             )
-            assert await browser.ask(f"{charts}.length") == 1
+            assert await browser.ask(f"{charts}.length") == 2  # program and run
 
     asyncio.run(look())
 
@@ -199,5 +201,5 @@ def test_page_prints(tmp_path: Path) -> None:
     printed = asyncio.run(pdf())
     sizes = re.findall(rb"/MediaBox\s*\[\s*0 0 ([0-9.]+) ([0-9.]+)", printed)
 
-    assert 1 <= len(sizes) <= 10
+    assert 1 <= len(sizes) <= 14
     assert all(abs(float(w) - 595) < 2 and abs(float(h) - 842) < 2 for w, h in sizes)

@@ -118,7 +118,7 @@ def test_run_without_terms_is_not_judged() -> None:
     run = only(story)
 
     assert (run.threshold, run.verdicts, run.budget) == (None, (), None)
-    assert run.problem == "the ledger holds no terms for this run"
+    assert run.problem == "the ledger holds no terms for it"
     assert run.totals.measured == 10**18
 
 

@@ -4,12 +4,15 @@ from fractions import Fraction
 from typing import Any
 
 from flopguard_operator.flops import percent
+from flopguard_operator.ledger.standing import left_of
 from flopguard_operator.naming import CATEGORIES
-from flopguard_operator.report import ahead, chart, legal, methods, rounding
+from flopguard_operator.report import ahead, chart, legal, methods, programs, rounding
 from flopguard_operator.report import duties as owed
 from flopguard_operator.report.duties import DutyFacts
 from flopguard_operator.report.facts import (
     AttemptFacts,
+    DecisionFacts,
+    ProgramFacts,
     ReportFacts,
     RunFacts,
     SubjectFacts,
@@ -46,6 +49,7 @@ def as_json(facts: ReportFacts) -> dict[str, Any]:
                 for c in ledger.checks
             ],
         },
+        "programs": [_program(program) for program in facts.programs],
         "runs": [_run(run) for run in facts.runs],
     }
 
@@ -71,8 +75,82 @@ def _run(run: RunFacts) -> dict[str, Any]:
             }
             for stream, gap in sorted(account.gaps.items())
         ],
-        "duties": _duties(run, owed.duties(run, {}, {})),
-        "not_known": list(unknowns(run)),
+    }
+
+
+def _program(program: ProgramFacts) -> dict[str, Any]:
+    account = program.account
+    return {
+        "uid": account.ref.uid or None,
+        "name": program.name,
+        **_subject(program),
+        "owners": owed.owners(program),
+        "rollback_plan": account.program_set and account.program_set.rollback_plan,
+        "imported_total": str(program.totals.imported),
+        "imported": [
+            {
+                "name": job.name,
+                "method": job.method,
+                "low": str(job.low),
+                "flops": str(job.flops),
+                "high": str(job.high),
+                "period": job.period or None,
+                "evidence": job.evidence,
+                "by": job.by or None,
+                "reason": job.reason or None,
+                "decision": job.decision or None,
+            }
+            for job in account.imported
+        ],
+        "adjusted": [
+            {
+                "run_uid": one.of,
+                "change": one.change,
+                "flops": str(max(one.begun, sum(one.done.values())) + one.gaps),
+                "decision": one.decision,
+            }
+            for one in account.adjusted
+        ],
+        "runs": [_member(program, run) for run in program.runs],
+    }
+
+
+def _member(program: ProgramFacts, run: RunFacts) -> dict[str, Any]:
+    """Return a run in short, with what of it counts for its program."""
+    counts = left_of(run.account, program.account.adjusted).upper
+    return {
+        "uid": run.run.uid,
+        "namespace": run.run.namespace,
+        "name": run.run.name,
+        "state": programs.state(run),
+        "measured": str(run.totals.measured),
+        "upper": str(run.totals.upper),
+        "gaps": str(run.totals.gaps),
+        "counts_here": str(counts),
+        "percent_of_program": _percent(counts, program.totals.upper),
+        "gaps_percent": _percent(run.totals.gaps, run.totals.upper),
+        "attempts": len(run.attempts),
+        "as_of": run.last_at,
+    }
+
+
+def _percent(part: int, whole: int) -> str | None:
+    return percent(part, whole) if whole else None
+
+
+def _decision(one: DecisionFacts) -> dict[str, Any]:
+    return {
+        "at": one.at,
+        "uid": one.event.decision,
+        "name": one.event.name,
+        "kind": one.event.kind,
+        "by": one.event.decided_by,
+        "reason": one.event.reason,
+        "to_flops": str(one.event.to_flops) if one.event.to_flops else None,
+        "target": one.event.target or None,
+        "evidence": one.event.evidence or None,
+        "expires": one.event.expires or None,
+        "in_force": not one.expired,
     }
 
 
@@ -124,10 +202,13 @@ def _subject(subject: SubjectFacts) -> dict[str, Any]:
         "model_documentation_form": _form(form(subject)),
         "notification": legal.notification_state(subject),
         "methods": [*methods.METHODS, methods.uncertainty(subject)],
+        "decisions": [_decision(one) for one in subject.decisions],
+        "duties": _duties(subject, owed.duties(subject)),
         "timeline": [
             {"at": moment.at, "kind": moment.kind, "text": moment.text}
             for moment in subject.timeline
         ],
+        "not_known": list(unknowns(subject)),
     }
 
 
@@ -142,6 +223,7 @@ def _shares(subject: SubjectFacts) -> dict[str, Any]:
         "measured": subject.totals.measured,
         "upper": subject.totals.upper,
         "gaps": subject.totals.gaps,
+        "imported": subject.totals.imported,
         **{name: done.get(name, 0) for name in CATEGORIES},
         "learning": done.get("forward", 0) + done.get("backward", 0),
     }

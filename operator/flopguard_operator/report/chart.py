@@ -70,6 +70,7 @@ def _svg(
         + _forecast(frame, subject, points, ahead)
         + _curve(frame, [p.measured for p in points], 'stroke-dasharray="5 3"')
         + _curve(frame, [p.upper for p in points], 'stroke-width="3"')
+        + _labels(frame, lines)
     )
     return (
         f'<svg class="{size.name}" role="img" viewBox="0 0 {size.width} {size.height}"'
@@ -137,18 +138,24 @@ def _axes(frame: Frame, points: Sequence[Point]) -> str:
 
 
 def _lines(frame: Frame, lines: Sequence[Line]) -> str:
-    """Draw limits with their labels: beside the plot, or on it where it is narrow."""
+    size = frame.size
+    return "".join(
+        f'<path d="M{size.left} {frame.y(line.flops)}H{size.right}" stroke="#444"'
+        f' stroke-dasharray="{line.dash or "none"}"/>\n'
+        for line in lines
+    )
+
+
+def _labels(frame: Frame, lines: Sequence[Line]) -> str:
+    """Name the lines: beside the plot, or above all else on it where it is narrow."""
     size, drawn = frame.size, list[str]()
     label_y = float(size.height)
     x, anchor, lift = (
         (size.right + 6, "start", 4) if size.beside else (size.right, "end", -3)
     )
     for line in lines:
-        y = frame.y(line.flops)
-        label_y = min(y + lift, label_y - _LABEL_GAP)
+        label_y = min(frame.y(line.flops) + lift, label_y - _LABEL_GAP)
         drawn.append(
-            f'<path d="M{size.left} {y}H{size.right}" stroke="#444"'
-            f' stroke-dasharray="{line.dash or "none"}"/>\n'
             f'<text x="{x}" y="{round(label_y, 1)}" text-anchor="{anchor}"'
             ' stroke="#fff" stroke-width="3" paint-order="stroke">'
             f"{as_html(line.label)}: {display(line.flops)}</text>\n"

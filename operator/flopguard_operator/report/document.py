@@ -1,9 +1,16 @@
 """Compose the report: verdict first, then figures, law, history, what is not known."""
 
-from flopguard_operator.report import ahead, legal, sections
+from collections.abc import Collection
+
+from flopguard_operator.report import ahead, legal, programs, sections
 from flopguard_operator.report.blocks import Document, Part, Section
 from flopguard_operator.report.duties import duties
-from flopguard_operator.report.facts import ReportFacts, RunFacts
+from flopguard_operator.report.facts import (
+    ProgramFacts,
+    ReportFacts,
+    RunFacts,
+    SubjectFacts,
+)
 from flopguard_operator.report.form import form
 from flopguard_operator.report.judgement import (
     TONES,
@@ -19,42 +26,86 @@ from flopguard_operator.report.unknowns import unknowns
 
 def compose(facts: ReportFacts) -> Document:
     """Return the report in words; total, whatever the ledger holds."""
-    count = len(facts.runs)
+    counts = (("program", len(facts.programs)), ("run", len(facts.runs)))
+    lead = " and ".join(
+        f"{count} {name}{'' if count == 1 else 's'}"
+        for name, count in counts
+        if count or name == "run"
+    )
+    told = {program.name for program in facts.programs}
     return Document(
         title="flopguard report",
-        lead=f"{count} run{'' if count == 1 else 's'} in a ledger of"
-        f" {facts.ledger.size} entries. {OUTCOMES[facts.ledger.outcome]}",
-        parts=tuple(_run(run) for run in facts.runs),
+        lead=f"{lead} in a ledger of {facts.ledger.size} entries."
+        f" {OUTCOMES[facts.ledger.outcome]}",
+        parts=(
+            *(_part("Program", each, _program(each)) for each in facts.programs),
+            *(_part("Run", each, _run(each, told)) for each in facts.runs),
+        ),
         ledger=sections.ledger(facts.ledger),
     )
 
 
-def _run(run: RunFacts) -> Part:
-    filled = form(run)
+def _part(kind: str, subject: SubjectFacts, own: tuple[Section, ...]) -> Part:
     return Part(
-        title=run.name,
-        criterion=criterion(run),
-        state=state(run),
-        mark=TONES[state(run)],
-        tone=tone(run),
-        verdict=headline(run)[0],
-        sections=(
-            legal.policies(run),
-            sections.figures(run, sections.run_lines(run)),
-            Section(
-                "Use over time",
-                ahead.in_words(run.reaches, run.account.forecast),
-                chart=run,
-            ),
-            legal.threshold(run),
-            sections.attempts(run),
-            sections.gaps(run),
-            legal.duties(run, duties(run, {}, {})),
-            legal.documentation(filled),
-            legal.notification(run, filled),
-            methods(run),
-            legal.open_questions(run),
-            sections.timeline(run),
-            Section("What is not known", bullets=unknowns(run)),
-        ),
+        title=subject.name,
+        criterion=criterion(subject),
+        state=state(subject),
+        mark=TONES[state(subject)],
+        tone=tone(subject),
+        verdict=headline(subject)[0],
+        sections=own,
+        kind=kind,
+    )
+
+
+def _program(program: ProgramFacts) -> tuple[Section, ...]:
+    return (
+        *_first(program, programs.lines(program)),
+        programs.runs(program),
+        programs.imported(program),
+        programs.adjusted(program),
+        programs.gaps(program, sections.coverage(program)),
+        *_law_and_rest(program),
+    )
+
+
+def _run(run: RunFacts, programs_told: Collection[str]) -> tuple[Section, ...]:
+    """Return a run's sections; what is its program's is told there, if it is."""
+    own = (
+        *_first(run, sections.run_lines(run)),
+        sections.attempts(run),
+        sections.gaps(run),
+    )
+    if run.program is None or run.program.ref.name not in programs_told:
+        return (*own, *_law_and_rest(run))
+    return (*own, programs.decisions(run), *_history(run))
+
+
+def _first(subject: SubjectFacts, lines: tuple[str, ...]) -> tuple[Section, ...]:
+    told = ahead.in_words(subject.reaches, subject.account.forecast)
+    return (
+        legal.policies(subject),
+        sections.figures(subject, lines),
+        Section("Use over time", told, chart=subject),
+        legal.threshold(subject),
+    )
+
+
+def _law_and_rest(subject: SubjectFacts) -> tuple[Section, ...]:
+    filled = form(subject)
+    return (
+        programs.decisions(subject),
+        legal.duties(subject, duties(subject)),
+        legal.documentation(filled),
+        legal.notification(subject, filled),
+        methods(subject),
+        legal.open_questions(subject),
+        *_history(subject),
+    )
+
+
+def _history(subject: SubjectFacts) -> tuple[Section, ...]:
+    return (
+        sections.timeline(subject),
+        Section("What is not known", bullets=unknowns(subject)),
     )

@@ -4,9 +4,9 @@ Which duties there are is data of the rule sets. They are limited to the modific
 The report names no one a provider: it says which criterion brings which duty.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flopguard_operator.ledger.standing import in_force
 from flopguard_operator.policy.evaluation import dates
 from flopguard_operator.policy.rulesets import Date, Duty, Fine
 from flopguard_operator.report.facts import SubjectFacts
@@ -15,6 +15,7 @@ from flopguard_operator.report.judgement import MET, criteria
 from flopguard_operator.report.moments import day_after
 
 OPEN, FULFILLED = "open", "fulfilled"
+FULFIL = "Fulfil"
 COMPLIANCE, MODEL, PRODUCT = "compliance", "model", "product"
 _ROLES = {"technical-documentation": MODEL, "downstream-information": PRODUCT}
 """Who answers for a duty by default; the owner of compliance for the others."""
@@ -47,33 +48,47 @@ class DutyFacts:
     """ISO 8601 day, "" for none that the meter can tell."""
 
 
-def duties(
-    subject: SubjectFacts,
-    owners: Mapping[str, str],
-    fulfilled: Mapping[str, Fulfilment],
-) -> tuple[DutyFacts, ...]:
+def duties(subject: SubjectFacts) -> tuple[DutyFacts, ...]:
     """Return the duties of every policy whose criterion is met or may be.
 
-    Args:
-        subject: a run or a program.
-        owners: of the program, by role.
-        fulfilled: what people recorded, by the name of the duty.
+    What people recorded of a run's program counts for the run as well.
     """
     brought: dict[str, tuple[Duty, list[str]]] = {}
     for verdict in subject.policies:
         for duty in verdict.duties:
             brought.setdefault(duty.name, (duty, []))[1].append(verdict.policy)
+    done = fulfilled(subject)
     return tuple(
-        _facts(subject, duty, tuple(policies), owners, fulfilled.get(duty.name))
+        _facts(subject, duty, tuple(policies), done.get(duty.name))
         for duty, policies in brought.values()
     )
+
+
+def owners(subject: SubjectFacts) -> dict[str, str]:
+    """Return who answers for what, as the program says; empty where it says nothing."""
+    set_ = subject.program.program_set if subject.program is not None else None
+    if set_ is None:
+        return {}
+    return {COMPLIANCE: set_.compliance, MODEL: set_.model, PRODUCT: set_.product}
+
+
+def fulfilled(subject: SubjectFacts) -> dict[str, Fulfilment]:
+    """Return what people recorded as done, by the duty's name; the newest counts."""
+    about = [subject.account]
+    if subject.program is not None and subject.program is not subject.account:
+        about.insert(0, subject.program)
+    return {
+        one.target: Fulfilment(one.decided_by, one.reason, one.evidence)
+        for account in about
+        for one in in_force(account)
+        if one.kind == FULFIL
+    }
 
 
 def _facts(
     subject: SubjectFacts,
     duty: Duty,
     policies: tuple[str, ...],
-    owners: Mapping[str, str],
     done: Fulfilment | None,
 ) -> DutyFacts:
     role = _ROLES.get(duty.name, COMPLIANCE)
@@ -81,8 +96,8 @@ def _facts(
         duty=duty,
         policies=policies,
         role=role,
-        owner=owners.get(role, ""),
-        state=FULFILLED if done is not None else OPEN,
+        owner=owners(subject).get(role, ""),
+        state=f"{FULFILLED} by {done.by}" if done is not None else OPEN,
         evidence=done.evidence if done is not None else "",
         filled=_filled(subject, duty),
         due=_due(subject, duty),

@@ -1,18 +1,19 @@
 """Hold what a report says, before any word or colour is chosen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from flopguard_operator.flops import percent
 from flopguard_operator.forecast.outlook import Reach
 from flopguard_operator.ledger.accounts import Account
-from flopguard_operator.ledger.entries import AttemptOpened, RunRef
+from flopguard_operator.ledger.entries import AttemptOpened, DecisionRecorded, RunRef
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy.evaluation import PolicyVerdict
 from flopguard_operator.policy.rules import Governing
 from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.policy.terms import Terms, Totals
 from flopguard_operator.policy.verdict import Verdict
+from flopguard_operator.report.opinion import Opinion
 from flopguard_operator.report.timeline import Moment
 from flopguard_operator.report.usage import NO_USAGE, Usage
 
@@ -58,8 +59,17 @@ class AttemptFacts:
 
 
 @dataclass(frozen=True)
+class DecisionFacts:
+    """A person's decision, when it was entered, and whether it has ended."""
+
+    at: str
+    event: DecisionRecorded
+    expired: bool
+
+
+@dataclass(frozen=True)
 class Point:
-    """The totals of a run right after one entry, in FLOPs."""
+    """A total right after one entry, in FLOPs."""
 
     at: str
     measured: int
@@ -72,36 +82,64 @@ class SubjectFacts:
 
     account: Account
     totals: Totals
-    terms: Terms | None
-    threshold: Governing | None
-    """None where the ledger holds no terms, or none that can be judged by."""
-    budget: int | Fraction | None
-    """FLOPs, exact."""
-    verdicts: tuple[Verdict, ...]
-    problem: str
-    """Why it cannot be judged; empty where it can."""
+    opinion: Opinion
+    """What policies say of the totals."""
     timeline: tuple[Moment, ...]
     points: tuple[Point, ...]
     last_at: str
     """Time of its last entry: the report knows nothing later."""
     coverage: tuple[int, int] = (0, 0)
     """Device-milliseconds of its streams: proven, and allocated."""
-    policies: tuple[PolicyVerdict, ...] = ()
-    """The verdict of each rule set; that which governs is the first."""
-    laws: tuple[RuleSet, ...] = ()
-    """The rule sets of these verdicts, in their order."""
     usage: Usage = NO_USAGE
     """For how long, and on what, it ran."""
     reaches: tuple[Reach, ...] = ()
     """When lines will be reached, the nearest first; empty once it is over or held."""
     met_at: str = ""
     """When the threshold that governs was crossed first, RFC 3339; "" for never."""
+    decisions: tuple[DecisionFacts, ...] = ()
+    program: Account | None = None
+    """The program itself, or that which a run belongs to."""
 
     @property
     def name(self) -> str:
         """Its name; that of a run with its namespace."""
         ref = self.account.ref
         return f"{ref.namespace}/{ref.name}" if ref.namespace else ref.name
+
+    @property
+    def terms(self) -> Terms | None:
+        """What it is judged by."""
+        return self.opinion.terms
+
+    @property
+    def threshold(self) -> Governing | None:
+        """The threshold; None where it cannot be judged."""
+        return self.opinion.threshold
+
+    @property
+    def budget(self) -> int | Fraction | None:
+        """FLOPs, exact; None where there is none."""
+        return self.opinion.budget
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The lines that are reached."""
+        return self.opinion.verdicts
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be judged; empty where it can."""
+        return self.opinion.problem
+
+    @property
+    def policies(self) -> tuple[PolicyVerdict, ...]:
+        """The verdict of each rule set; that which governs is the first."""
+        return self.opinion.policies
+
+    @property
+    def laws(self) -> tuple[RuleSet, ...]:
+        """The rule sets of these verdicts, in their order."""
+        return self.opinion.laws
 
 
 @dataclass(frozen=True)
@@ -117,11 +155,20 @@ class RunFacts(SubjectFacts):
 
 
 @dataclass(frozen=True)
+class ProgramFacts(SubjectFacts):
+    """What the ledger says of one program, over all of its runs."""
+
+    runs: tuple[RunFacts, ...] = ()
+    """By the time of their last entry."""
+
+
+@dataclass(frozen=True)
 class ReportFacts:
     """Everything a report is written from."""
 
     runs: tuple[RunFacts, ...]
     ledger: LedgerFacts
+    programs: tuple[ProgramFacts, ...] = field(default=())
 
 
 def share(flops: int, limit: int | Fraction | None) -> str:

@@ -125,9 +125,7 @@ def _compute(verdict: PolicyVerdict, compute: str) -> list[Item]:
             WITHHELD,
             known=True,
         ),
-        Item(
-            "Measurement methodology (compute)", compute, compute, WITHHELD, known=True
-        ),
+        Item("Measurement methodology (compute)", compute, _SAME, WITHHELD, known=True),
         Item(
             "Amount of energy used for training",
             NO_ENERGY,
@@ -155,6 +153,11 @@ def methodology(subject: SubjectFacts, verdict: PolicyVerdict, proven: int) -> s
         if total.gaps
         else ""
     )
+    if total.imported:
+        silent += (
+            f" {display(total.imported)} FLOPs of it are of past jobs that were not"
+            " metered, by their high estimates."
+        )
     share = percent(proven, verdict.counted) if verdict.counted else "100.00"
     return (
         "Measured in the training processes, in the absence of a delegated act under"

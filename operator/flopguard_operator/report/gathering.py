@@ -1,17 +1,20 @@
-"""Gather what a report says of each run, from the ledger's entries.
+"""Gather what a report says of each program and run, from the ledger's entries.
 
 By the folds and the policy that the operator itself uses; no clock is read, so one
 ledger always gives one report.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from flopguard_operator.ledger import coverage
-from flopguard_operator.ledger.accounts import Account, apply, totals
+from flopguard_operator.forecast.outlook import Reach
+from flopguard_operator.ledger import coverage, standing
+from flopguard_operator.ledger.accounts import Account, totals
+from flopguard_operator.ledger.census import program_of
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Crossing,
+    DecisionRecorded,
     Entry,
     GapCharged,
     PolicyNoted,
@@ -19,25 +22,25 @@ from flopguard_operator.ledger.entries import (
     Settlement,
     TermsSet,
 )
-from flopguard_operator.ledger.policies import Noted, judged
+from flopguard_operator.ledger.policies import Noted
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy import reasons
-from flopguard_operator.policy.checks import budget_limit
-from flopguard_operator.policy.evaluation import PolicyVerdict, side_by_side
-from flopguard_operator.policy.rules import Governing, governing
-from flopguard_operator.policy.rulesets import PolicyError, RuleSet
-from flopguard_operator.policy.terms import Totals
-from flopguard_operator.policy.verdict import Verdict
+from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.report.ahead import expected
+from flopguard_operator.report.curve import curve
 from flopguard_operator.report.facts import (
     AttemptFacts,
+    DecisionFacts,
     LedgerFacts,
-    Point,
+    ProgramFacts,
     ReportFacts,
     RunFacts,
 )
-from flopguard_operator.report.timeline import tell
-from flopguard_operator.report.usage import usage_of
+from flopguard_operator.report.opinion import Law, Opinion, opinion
+from flopguard_operator.report.timeline import of_program, tell
+from flopguard_operator.report.usage import together, usage_of
+
+_COUNTED = AttemptOpened | Settlement | GapCharged
 
 
 def gather(
@@ -45,86 +48,169 @@ def gather(
     entries: Iterable[Entry],
     ledger: LedgerFacts,
     beside: Sequence[RuleSet] = (),
+    only: Collection[str] | None = None,
 ) -> ReportFacts:
-    """Return the facts of every run in `accounts`, by namespace and name.
+    """Return the facts of programs and runs, by namespace and name.
 
-    Never raises: a run that cannot be judged says so in its `problem`.
+    Never raises: what cannot be judged says so in its `problem`.
 
     Args:
-        accounts: of the runs.
-        entries: may tell of other runs too; those are left out.
+        accounts: of all runs and programs of the ledger.
+        entries: in order.
         ledger: that they are from.
         beside: rule sets whose verdicts stand beside that of the one that governs.
+        only: UIDs of the runs, and names of the programs, to report on; None for all.
     """
-    by_run: dict[str, list[Entry]] = {uid: [] for uid in accounts}
+    own: dict[str, list[Entry]] = {uid: [] for uid in accounts}
     noted = Noted()
     for entry in entries:
         if isinstance(entry.event, PolicyNoted):
             noted.take(entry.event)
-        if entry.event.run.uid in by_run:
-            by_run[entry.event.run.uid].append(entry)
-    runs = [
-        run_facts(account, by_run[uid], noted, beside)
+        if entry.event.run.uid in own:
+            own[entry.event.run.uid].append(entry)
+    law, programs = Law(noted, beside), _programs(accounts)
+    wanted = {name for name in programs if only is None or name in only}
+    runs = {
+        uid: run_facts(account, own[uid], law, programs.get(program_of(account)))
         for uid, account in accounts.items()
+        if account.program_set is None
+        and (only is None or uid in only or program_of(account) in wanted)
+    }
+    told = [
+        program_facts(
+            programs[name],
+            [run for run in runs.values() if program_of(run.account) == name],
+            own,
+            law,
+        )
+        for name in wanted
     ]
-    runs.sort(key=lambda facts: (facts.run.namespace, facts.run.name, facts.run.uid))
-    return ReportFacts(tuple(runs), ledger)
+    return ReportFacts(
+        programs=tuple(sorted(told, key=lambda facts: facts.name)),
+        runs=tuple(
+            sorted(
+                runs.values(), key=lambda f: (f.run.namespace, f.run.name, f.run.uid)
+            )
+        ),
+        ledger=ledger,
+    )
+
+
+def _programs(accounts: Mapping[str, Account]) -> dict[str, Account]:
+    """Return the account of each program; an empty one where runs only name it."""
+    named = {
+        program_of(account): Account(RunRef("", "", program_of(account)))
+        for account in accounts.values()
+        if program_of(account)
+    }
+    return named | standing.by_name(accounts)
 
 
 def run_facts(
-    account: Account,
-    entries: Sequence[Entry],
-    noted: Noted | None = None,
-    beside: Sequence[RuleSet] = (),
+    account: Account, entries: Sequence[Entry], law: Law, program: Account | None = None
 ) -> RunFacts:
     """Return what `entries`, all of one run, say of it.
 
     Args:
         account: the fold of the entries.
         entries: in order.
-        noted: the rule sets of the ledger; None where it has none.
-        beside: rule sets whose verdicts stand beside that of the one that governs.
+        law: by what it is judged.
+        program: that it belongs to, None for none.
     """
-    terms = account.terms_set.terms if account.terms_set else None
     counted = totals(account)
-    threshold, budget, verdicts, problem = _judge(
-        account.terms_set, counted, noted or Noted()
-    )
+    found = opinion(account.terms_set, counted, law, standing.decided(account))
     spans = coverage.of_entries(entries)
-    laws = _laws(account.terms_set, noted or Noted(), beside)
-    last_at = entries[-1].at if entries else ""
-    limit = threshold.limit if threshold else None
-    ahead = expected(entries, last_at, counted.upper, budget, limit)
+    ended = all(_mark(account, one.stream).final for one in account.attempts)
+    goes_on = account.hold is None and not ended
     return RunFacts(
         account=account,
         totals=counted,
-        terms=terms,
-        threshold=threshold,
-        budget=budget,
-        verdicts=verdicts,
-        problem=problem,
+        opinion=found,
         attempts=_attempts(account, entries),
-        timeline=tuple(
-            moment for entry in entries if (moment := tell(entry)) is not None
-        ),
-        points=_points(account.ref, entries),
-        last_at=last_at,
-        reaches=ahead if _goes_on(account) else (),
+        timeline=tuple(m for entry in entries if (m := tell(entry)) is not None),
+        points=curve(entries),
+        last_at=_last(entries),
+        reaches=_ahead(entries, found, counted.upper) if goes_on else (),
         coverage=coverage.parts(spans),
-        policies=_policies(account.terms_set, counted, laws),
-        laws=laws,
         usage=usage_of(spans, account.attempts),
         met_at=_met_at(entries),
+        decisions=_decisions(account, entries),
+        program=program,
     )
 
 
-def _goes_on(account: Account) -> bool:
-    """Say whether a run may spend more: it is not held, and a pod has not ended."""
-    ended = all(
-        account.streams.get(one.stream, Mark(one.stream)).final
-        for one in account.attempts
+def program_facts(
+    account: Account,
+    runs: Sequence[RunFacts],
+    own: Mapping[str, Sequence[Entry]],
+    law: Law,
+) -> ProgramFacts:
+    """Return what the ledger says of a program, over all of its runs.
+
+    One that the ledger has only the name of is judged by the terms of its newest run,
+    without that run's budget.
+
+    Args:
+        account: of the program.
+        runs: that belong to it.
+        own: the entries of each run and program, by UID, in order.
+        law: by what it is judged.
+    """
+    counted = standing.sum_of(account, (run.account for run in runs))
+    set_ = account.program_set or _lent(runs)
+    found = opinion(set_, counted, law, standing.decided(account))
+    mine = _in_order(
+        entries
+        for entries in own.values()
+        if entries and _is_of(account.ref, entries[0].event.run)
     )
-    return account.hold is None and not ended
+    everything = _in_order([mine, *(own[run.run.uid] for run in runs)])
+    counting = [entry for entry in everything if isinstance(entry.event, _COUNTED)]
+    goes_on = account.hold is None and any(run.reaches for run in runs)
+    return ProgramFacts(
+        account=account,
+        totals=counted,
+        opinion=found,
+        timeline=of_program(mine, everything),
+        points=curve(everything),
+        last_at=_last(everything),
+        reaches=_ahead(counting, found, counted.upper) if goes_on else (),
+        coverage=_added(run.coverage for run in runs),
+        usage=together(run.usage for run in runs),
+        met_at=_met_at(mine),
+        decisions=_decisions(account, mine),
+        program=account,
+        runs=tuple(sorted(runs, key=lambda run: run.last_at)),
+    )
+
+
+def _is_of(program: RunRef, ref: RunRef) -> bool:
+    return not ref.namespace and ref.name == program.name
+
+
+def _lent(runs: Iterable[RunFacts]) -> TermsSet | None:
+    """Return the terms of the newest run, without its budget."""
+    newest = max(runs, key=lambda run: run.last_at, default=None)
+    set_ = newest.account.terms_set if newest is not None else None
+    return set_ and replace(set_, terms=replace(set_.terms, budget=None))
+
+
+def _ahead(entries: Sequence[Entry], found: Opinion, upper: int) -> tuple[Reach, ...]:
+    limit = found.threshold.limit if found.threshold else None
+    return expected(entries, _last(entries), upper, found.budget, limit)
+
+
+def _last(entries: Sequence[Entry]) -> str:
+    return entries[-1].at if entries else ""
+
+
+def _in_order(parts: Iterable[Sequence[Entry]]) -> list[Entry]:
+    return sorted((e for part in parts for e in part), key=lambda entry: entry.index)
+
+
+def _added(parts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    both = list(parts)
+    return sum(one for one, _ in both), sum(two for _, two in both)
 
 
 def _met_at(entries: Iterable[Entry]) -> str:
@@ -140,42 +226,12 @@ def _met_at(entries: Iterable[Entry]) -> str:
     )
 
 
-def _laws(
-    terms: TermsSet | None, noted: Noted, beside: Sequence[RuleSet]
-) -> tuple[RuleSet, ...]:
-    """Return the rule sets that judge, that which governs first; none if it cannot."""
-    if terms is None:
-        return ()
-    try:
-        rules = noted.of(terms)
-    except PolicyError:
-        return ()
-    return (rules, *(each for each in beside if each.name != rules.name))
-
-
-def _policies(
-    terms: TermsSet | None, counted: Totals, laws: Sequence[RuleSet]
-) -> tuple[PolicyVerdict, ...]:
-    """Return all verdicts on a run; none where it cannot be judged."""
-    if terms is None:
-        return ()
-    try:
-        return side_by_side(laws, terms.terms.base, counted, terms.day)
-    except PolicyError:
-        return ()
-
-
-def _judge(
-    terms: TermsSet | None, counted: Totals, noted: Noted
-) -> tuple[Governing | None, int | Fraction | None, tuple[Verdict, ...], str]:
-    if terms is None:
-        return None, None, (), "the ledger holds no terms for this run"
-    try:
-        verdicts = judged(terms, counted, noted)
-        threshold = governing(terms.terms.base, noted.of(terms), terms.day)
-    except PolicyError as error:
-        return None, None, (), str(error)
-    return threshold, budget_limit(terms.terms.budget, threshold.limit), verdicts, ""
+def _decisions(account: Account, entries: Iterable[Entry]) -> tuple[DecisionFacts, ...]:
+    return tuple(
+        DecisionFacts(entry.at, event, event.decision in account.expired)
+        for entry in entries
+        if isinstance(event := entry.event, DecisionRecorded)
+    )
 
 
 def _attempts(account: Account, entries: Sequence[Entry]) -> tuple[AttemptFacts, ...]:
@@ -183,7 +239,7 @@ def _attempts(account: Account, entries: Sequence[Entry]) -> tuple[AttemptFacts,
         AttemptFacts(
             opened=entry.event,
             at=entry.at,
-            mark=account.streams.get(entry.event.stream, Mark(entry.event.stream)),
+            mark=_mark(account, entry.event.stream),
             gap=gap.flops if (gap := account.gaps.get(entry.event.stream)) else 0,
         )
         for entry in entries
@@ -191,22 +247,5 @@ def _attempts(account: Account, entries: Sequence[Entry]) -> tuple[AttemptFacts,
     )
 
 
-def _points(run: RunRef, entries: Sequence[Entry]) -> tuple[Point, ...]:
-    """Return the totals after each entry that changed them."""
-    account = Account(ref=run)
-    points: list[Point] = []
-    for entry in entries:
-        account = apply(account, entry.event)
-        if points and not isinstance(entry.event, Settlement | GapCharged):
-            continue  # nothing else changes the totals
-        now = totals(account)
-        point = Point(entry.at, now.measured, now.upper)
-        if not points or (now.measured, now.upper) != (
-            points[-1].measured,
-            points[-1].upper,
-        ):
-            points.append(point)
-    if points and entries[-1].at != points[-1].at:
-        last = points[-1]
-        points.append(Point(entries[-1].at, last.measured, last.upper))
-    return tuple(points)
+def _mark(account: Account, stream: str) -> Mark:
+    return account.streams.get(stream, Mark(stream))

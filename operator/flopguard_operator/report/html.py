@@ -16,6 +16,8 @@ from flopguard_operator.report.style import POLICY, STYLE
 _FIGURE = re.compile(r"-|[0-9][0-9.,/]*(e[0-9]+)?( %)?", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _LINK = re.compile(r"https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/?#=&%+:@-]*)?", re.ASCII)
+_SHORT = 13  # characters: "no fixed day" beside days
+_UNBROKEN = 40  # a digest may be broken anywhere
 _LONG = 60  # characters: a cell with more is given a wider column
 _SYMBOLS = {"good": "\u2713", "warn": "\u25b2", "bad": "\u2716"}  # not colour alone
 _LEDGER = "ledger"
@@ -131,8 +133,14 @@ def _kind(column: tuple[str, ...]) -> str:
     """Return how the cells of a column are set: figures right, prose wide."""
     if all(_FIGURE.fullmatch(cell) for cell in column):
         return ' class="n"'
-    if all(_DAY.match(cell) for cell in column):
+    days = [bool(_DAY.match(cell)) for cell in column]
+    if any(days) and all(
+        d or len(c) < _SHORT for d, c in zip(days, column, strict=True)
+    ):
         return ' class="d"'
+    words = (word for cell in column for word in cell.split())
+    if any(len(word) > _UNBROKEN or _LINK.fullmatch(word) for word in words):
+        return ' class="h"'
     return ' class="t"' if any(len(cell) > _LONG for cell in column) else ""
 
 

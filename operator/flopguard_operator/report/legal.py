@@ -75,7 +75,7 @@ def _lines(lines: Iterable[LineVerdict]) -> Table:
                 _figure(line.total),
                 _figure(line.left),
                 _SAID.get(line.state, "below")
-                + (f", {line.near} % of it is reached" if line.near else ""),
+                + (f", {line.near[-1]} % of it is reached" if line.near else ""),
                 line.citation,
             )
             for line in lines
@@ -146,10 +146,7 @@ def duties(subject: SubjectFacts, found: Sequence[DutyFacts]) -> Section:
         return Section("Duties", (NOT_MET,))
     table = Table(
         "Duties that come with the criterion, limited to the modification",
-        (
-            *("Duty", "What", "Article", "Owner", "State", "Evidence", "Due"),
-            *("Known already", "By the criterion of"),
-        ),
+        ("Duty", "What", "Article", "Owner", "State", "Evidence", "Due"),
         tuple(_duty(each) for each in found),
     )
     calendar = Table(
@@ -162,7 +159,8 @@ def duties(subject: SubjectFacts, found: Sequence[DutyFacts]) -> Section:
         ("What", "Article", "Since"),
         tuple((f.text, f.article, f.effective) for f in owed.fines(subject)),
     )
-    told = [LIMITED]
+    names = ", ".join(v.policy for v in subject.policies if v.duties)
+    told = [f"{LIMITED} By the criterion of: {names}."]
     if any(each.duty.open_source_exempt for each in found):
         told.append(
             "Open source: the duties marked so do not apply where the modified model is"
@@ -175,16 +173,15 @@ def duties(subject: SubjectFacts, found: Sequence[DutyFacts]) -> Section:
 
 def _duty(each: DutyFacts) -> tuple[str, ...]:
     exempt = " Open source may be exempt." if each.duty.open_source_exempt else ""
+    filled = f" Known already: {each.filled}" if each.filled else ""
     return (
         each.duty.name.replace("-", " ").capitalize(),
-        f"{each.duty.text}{exempt}",
+        f"{each.duty.text}{exempt}{filled}",
         each.duty.article,
         each.owner or f"nobody is named ({each.role})",
         each.state,
         each.evidence or "none yet",
         each.due or "no fixed day",
-        each.filled or "nothing",
-        ", ".join(each.policies),
     )
 
 

@@ -32,6 +32,7 @@ def figures(subject: SubjectFacts, lines: tuple[str, ...]) -> Section:
             subject.totals.upper,
         ),
         ("of the upper bound: charged for silence, at peak", subject.totals.gaps),
+        *_imported(subject),
         *((f"of measured: {name}", done.get(name, 0)) for name in CATEGORIES),
         ("of measured: forward and backward together", learning),
     ]
@@ -51,6 +52,13 @@ def figures(subject: SubjectFacts, lines: tuple[str, ...]) -> Section:
     if proven is not None:
         told.append(f"Overshoot of the last hold: {exactly(proven.overshoot)}.")
     return Section("Figures and bounds", tuple(told), table)
+
+
+def _imported(subject: SubjectFacts) -> list[tuple[str, int]]:
+    """Return the row of jobs that were not metered, where there are any."""
+    imported = subject.totals.imported
+    name = "of the upper bound: imported, not measured, by high estimates"
+    return [(name, imported)] if imported else []
 
 
 def run_lines(run: RunFacts) -> tuple[str, ...]:
@@ -98,12 +106,7 @@ def _attempt(attempt: AttemptFacts) -> tuple[str, ...]:
 
 def gaps(run: RunFacts) -> Section:
     """Return the coverage, and what silence was charged, stream by stream."""
-    told = []
-    if run.coverage[1]:
-        told.append(
-            f"Coverage: marks prove {percent(*run.coverage)} % of the device-seconds"
-            " that its pods were given; the rest is charged at the devices' peak."
-        )
+    told = list(coverage(run))
     charged = sorted(run.account.gaps.items())
     if not charged:
         told.append("No silence of this run was ever charged.")
@@ -127,6 +130,19 @@ def gaps(run: RunFacts) -> Section:
     if more > 0:
         told.append(f"{more} more are not shown.")
     return Section("Gaps and coverage", tuple(told), table)
+
+
+def coverage(subject: SubjectFacts) -> tuple[str, ...]:
+    """Return which share of the device time is proven; nothing without any."""
+    if not subject.coverage[1]:
+        return ()
+    return (
+        (
+            f"Coverage: marks prove {percent(*subject.coverage)} % of the"
+            " device-seconds that its pods were given; the rest is charged at the"
+            " devices' peak."
+        ),
+    )
 
 
 def timeline(subject: SubjectFacts) -> Section:

@@ -46,6 +46,7 @@ td, tbody th { overflow-wrap: break-word; }
   padding-right: 1.2rem; }
 .d { white-space: nowrap; }
 .t { min-width: 13rem; }
+.h { min-width: 9rem; overflow-wrap: anywhere; }
 figure { margin: .5rem 0; }
 figcaption { color: var(--soft); font-size: .9rem; max-width: 46rem; }
 svg { width: 100%; height: auto; display: block; }
@@ -69,7 +70,7 @@ svg { width: 100%; height: auto; display: block; }
   .part { break-before: page; } .part:first-of-type { break-before: auto; }
   .wide { overflow: visible; }
   table { font-size: 8pt; }
-  td, tbody th, .t { min-width: 0; overflow-wrap: anywhere; }
+  td, tbody th, .t, .h { min-width: 0; overflow-wrap: anywhere; }
   .n, .d { white-space: normal; }
 }
 """

@@ -1,11 +1,14 @@
 """Tell ledger entries as the lines of a timeline."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flopguard_operator.flops import display
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Crossing,
+    DecisionExpired,
+    DecisionRecorded,
     Entry,
     FactChanged,
     FactsNoted,
@@ -14,6 +17,9 @@ from flopguard_operator.ledger.entries import (
     HoldProven,
     HoldReleased,
     HoldSet,
+    Imported,
+    ProgramAdjusted,
+    ProgramSet,
     TermsSet,
     WeightsSaved,
 )
@@ -22,7 +28,9 @@ from flopguard_operator.policy.verdict import HOLD
 TERMS, ATTEMPT, WARNING = "Terms", "Attempt", "Warning"
 LIMIT, HELD, PROOF, RELEASE = "Limit", "Hold", "Proof", "Release"
 FACTS, CHANGE, SAVED, GAP = "Facts", "Change", "Weights", "Gap"
-FORECAST = "Forecast"
+FORECAST, JOINED = "Forecast", "Joined"
+DECISION, SUM, IMPORT = "Decision", "Sum", "Import"
+_OF_RUNS = {HELD, PROOF, RELEASE, DECISION}
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,58 @@ def _process(entry: Entry) -> Moment | None:
         case ForecastNoted() as event:
             told = FORECAST, _forecast(event)
         case _:
+            return _by_people(entry)
+    return Moment(entry.at, *told)
+
+
+def _by_people(entry: Entry) -> Moment | None:
+    """Return the line for what people set or decided."""
+    match entry.event:
+        case ProgramSet() as event:
+            told = TERMS, _judged(event)
+        case DecisionRecorded() as event:
+            told = DECISION, f"{event.kind} by {event.decided_by}: {event.reason}"
+        case DecisionExpired() as event:
+            told = DECISION, f"the decision with UID {event.decision} has expired"
+        case ProgramAdjusted() as event:
+            told = SUM, _adjusted(event)
+        case Imported() as event:
+            told = IMPORT, f"{event.name}, at most {display(event.high)} FLOPs"
+        case _:
             return None
     return Moment(entry.at, *told)
+
+
+def of_program(
+    mine: Iterable[Entry], everything: Iterable[Entry]
+) -> tuple[Moment, ...]:
+    """Return the timeline of a program: its own, with what its runs joined and met.
+
+    Args:
+        mine: entries about the program itself.
+        everything: those and its runs', in order.
+    """
+    own = {entry.index for entry in mine}
+    moments: list[Moment] = []
+    joined: set[str] = set()
+    for entry in everything:
+        told, run = tell(entry), entry.event.run
+        if told is None:
+            continue
+        name = f"{run.namespace}/{run.name}"
+        if entry.index in own:
+            moments.append(told)
+        elif told.kind in _OF_RUNS:
+            moments.append(Moment(told.at, told.kind, f"run {name}: {told.text}"))
+        elif run.uid not in joined and told.kind == TERMS:
+            moments.append(Moment(told.at, JOINED, f"run {name} joined"))
+        joined.add(run.uid)
+    return tuple(moments)
+
+
+def _adjusted(event: ProgramAdjusted) -> str:
+    flops = display(max(event.begun, sum(event.done.values())) + event.gaps)
+    return f"{event.change}: {flops} FLOPs of the run with UID {event.of}"
 
 
 def _attempt(event: AttemptOpened) -> str:
@@ -123,9 +181,14 @@ def _forecast(event: ForecastNoted) -> str:
 
 
 def _terms(event: TermsSet) -> str:
-    text = f"judged by {event.terms.policy}, rule {event.rule}"
+    text = _judged(event)
     if event.previous:
         text += f"; its name was that of the run with UID {event.previous} before"
+    return text
+
+
+def _judged(event: TermsSet | ProgramSet) -> str:
+    text = f"judged by {event.terms.policy}, rule {event.rule}"
     budget = event.terms.budget
     if budget is None:
         return f"{text}; no budget"
