@@ -21,7 +21,7 @@ from cluster import lifecycle, volumes
 from cluster.host import unsupported_reason
 from cluster.kubectl import Kubectl, KubectlError
 from cluster.state import ClusterError, load
-from demo import here, outcome, telling, watching
+from demo import here, outcome, program, telling, watching
 from demo.files import (
     Books,
     budget_of,
@@ -106,6 +106,7 @@ def _play(kubectl: Kubectl) -> list[Check]:
     packed = write_pack(kubectl, OUT / "pack.tar", f"{NAMESPACE}/{RUN}")
     resumed = watching.steps(second)
     begin = max(steps) // SAVE_EVERY * SAVE_EVERY + 1
+    whole = program.play(kubectl, ml, EXAMPLE, OUT)
     return [
         *checks,
         Check("un-suspending was refused by the API server", refused),
@@ -113,6 +114,7 @@ def _play(kubectl: Kubectl) -> list[Check]:
         *outcome.after_the_resume(done.account, held.account, resumed, begin),
         Check("the ledger verified at the end", done.verified),
         Check("the evidence pack verified by the verifier that lies in it", packed),
+        *whole,
     ]
 
 
