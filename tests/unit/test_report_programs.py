@@ -13,7 +13,7 @@ from flopguard_operator.ledger.entries import Entry, ProgramSet
 from flopguard_operator.ledger.standing import by_name, members, sum_of
 from flopguard_operator.report.as_csv import as_csv
 from flopguard_operator.report.as_json import as_json
-from flopguard_operator.report.document import compose
+from flopguard_operator.report.document import MOST_PARTS, compose
 from flopguard_operator.report.facts import LedgerFacts, ProgramFacts, ReportFacts
 from flopguard_operator.report.gathering import gather
 from flopguard_operator.report.html import page
@@ -22,7 +22,7 @@ from flopguard_operator.report.markdown import markdown
 from flopguard_operator.report.rounding import DAY, days, months, order, two_figures
 from flopguard_operator.rulebooks import shipped
 from unit.programstory import IMPORT, PROGRAM, SECOND, program_story
-from unit.story import RUN, entries, terms_set, whole_story
+from unit.story import RUN, TERMS, entries, terms_set, whole_story
 
 LEDGER = LedgerFacts(26, "cm9vdA==", "flopguard.dev/c/ledger+0+A", "ok")
 STORY = program_story()
@@ -153,7 +153,9 @@ def test_program_that_only_runs_name_is_judged_by_its_newest_run() -> None:
     assert found.threshold is not None
     assert found.budget is None
     assert found.totals.measured == 33 * 10**23
-    assert "the ledger has no FineTuneProgram of it" in markdown(compose(facts(story)))
+    assert "the ledger has no FineTuneProgram of that name" in markdown(
+        compose(facts(story))
+    )
 
 
 def test_program_without_runs_or_judgeable_terms_is_still_told() -> None:
@@ -182,6 +184,18 @@ def test_what_is_asked_for_is_told(
 
     assert [one.name for one in found.programs] == programs
     assert [one.run.name for one in found.runs] == runs
+
+
+def test_page_tells_the_newest_runs_in_full_and_says_so() -> None:
+    """A program of hundreds of runs still makes a page; its table lists each."""
+    runs = [replace(RUN, uid=f"uid-{n}", name=f"run-{n:03}") for n in range(80)]
+    text = markdown(
+        compose(facts(entries([terms_set(TERMS, run=run) for run in runs])))
+    )
+
+    assert text.count("## Run ml/") == MOST_PARTS
+    assert f"The newest {MOST_PARTS} runs are told in full" in text
+    assert "| ml/run-000 |" in text
 
 
 def test_timeline_of_a_program_is_its_own_and_what_its_runs_met() -> None:

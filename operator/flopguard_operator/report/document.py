@@ -23,6 +23,8 @@ from flopguard_operator.report.methods import methods
 from flopguard_operator.report.sections import OUTCOMES
 from flopguard_operator.report.unknowns import unknowns
 
+MOST_PARTS = 50  # runs that are told in full, so that a page stays one
+
 
 def compose(facts: ReportFacts) -> Document:
     """Return the report in words; total, whatever the ledger holds."""
@@ -33,13 +35,20 @@ def compose(facts: ReportFacts) -> Document:
         if count or name == "run"
     )
     told = {program.name for program in facts.programs}
+    newest = sorted(facts.runs, key=lambda run: run.last_at)[-MOST_PARTS:]
+    shown = [run for run in facts.runs if run in newest]
+    more = (
+        f" The newest {len(shown)} runs are told in full; ask for others by name."
+        if len(shown) < len(facts.runs)
+        else ""
+    )
     return Document(
         title="flopguard report",
         lead=f"{lead} in a ledger of {facts.ledger.size} entries."
-        f" {OUTCOMES[facts.ledger.outcome]}",
+        f" {OUTCOMES[facts.ledger.outcome]}{more}",
         parts=(
             *(_part("Program", each, _program(each)) for each in facts.programs),
-            *(_part("Run", each, _run(each, told)) for each in facts.runs),
+            *(_part("Run", each, _run(each, told)) for each in shown),
         ),
         ledger=sections.ledger(facts.ledger),
     )

@@ -15,7 +15,7 @@ def lines(program: ProgramFacts) -> tuple[str, ...]:
     if set_ is None:
         return (
             (
-                f"{runs} name this program; the ledger has no FineTuneProgram of it."
+                f"Named by {runs}; the ledger has no FineTuneProgram of that name."
                 " It is judged by the terms of its newest run, except its budget."
                 f" As of the ledger's entry of {program.last_at}."
             ),

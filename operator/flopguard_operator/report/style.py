@@ -69,9 +69,11 @@ svg { width: 100%; height: auto; display: block; }
   tr, figure, .verdict { break-inside: avoid; }
   .part { break-before: page; } .part:first-of-type { break-before: auto; }
   .wide { overflow: visible; }
-  table { font-size: 8pt; }
-  td, tbody th, .t, .h { min-width: 0; overflow-wrap: anywhere; }
-  .n, .d { white-space: normal; }
+  table { font-size: 7.5pt; }
+  th, td { padding-right: .4rem; }
+  td, tbody th, .t, .h { min-width: 0; }
+  .n { padding-right: .6rem; } .d { white-space: normal; }
+  figcaption { font-size: 8pt; }
 }
 """
 
