@@ -83,6 +83,41 @@ def test_a_met_criterion_opens_its_duties(world: World, tmp_path: Path) -> None:
     assert gate(world, tmp_path).exit_code == 0
 
 
+def packed(world: World, tmp_path: Path, name: str) -> Result:
+    """Make a pack of a program or a run, and verify it."""
+    file = str(tmp_path / "pack.tar")
+    made = ["evidence", name, "--ledger", str(world.path), "-o", file]
+    found = CliRunner().invoke(main, made)
+    assert found.exit_code == 0, found.output
+    return CliRunner().invoke(main, ["verify", file])
+
+
+def test_a_pack_of_the_program_is_whole(world: World, tmp_path: Path) -> None:
+    """With its terms, its decisions, and holds for its sake, all of them judged."""
+    program(world, **OWNED)
+    world.once(pod("first", REVIEW, ended=True), pod("second", 1, ended=True))
+    decide(world, "Proceed", toFlops=str(LIMIT))
+    world.once()
+    world.once(pod("second", 2, ended=True), gone=True)
+
+    found = packed(world, tmp_path, "support-bot")
+
+    assert found.exit_code == 0, found.output
+
+
+def test_a_pack_of_one_run_says_what_cannot_be_judged(
+    world: World, tmp_path: Path
+) -> None:
+    """It was held for its siblings' sake, and they are not in the pack."""
+    program(world, **OWNED)
+    world.once(pod("first", 1), pod("second", REVIEW))
+
+    found = packed(world, tmp_path, "ml/first")
+
+    assert found.exit_code == 2, found.output
+    assert "the entries of the program are not here" in found.output
+
+
 def test_missing_owners_are_open(world: World, tmp_path: Path) -> None:
     """The names of the fields are said."""
     program(world, baseModel=BASE)

@@ -15,6 +15,8 @@ from typing import Any
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
     Crossing,
+    DecisionExpired,
+    DecisionRecorded,
     DocumentNoted,
     Entry,
     FactChanged,
@@ -24,9 +26,12 @@ from flopguard_operator.ledger.entries import (
     HoldProven,
     HoldReleased,
     HoldSet,
+    Imported,
     KeyRotated,
     LedgerRecovered,
     PolicyNoted,
+    ProgramAdjusted,
+    ProgramSet,
     RetentionSet,
     TermsSet,
     WeightsSaved,
@@ -51,11 +56,14 @@ BASES = "base-models.jsonl"
 # Derived: each holds the entries of some kinds, as their exact bytes, a line each.
 KINDS: Mapping[str, tuple[type, ...]] = MappingProxyType(
     {
-        "decisions.jsonl": (RetentionSet, LedgerRecovered, KeyRotated),
+        "decisions.jsonl": (
+            *(RetentionSet, LedgerRecovered, KeyRotated),
+            *(DecisionRecorded, DecisionExpired, ProgramAdjusted, Imported),
+        ),
         "facts.jsonl": (AttemptOpened, FactsNoted, FactChanged, WeightsSaved),
         "gaps.jsonl": (GapCharged,),
         "history.jsonl": (DocumentNoted,),
-        "terms.jsonl": (PolicyNoted, TermsSet),
+        "terms.jsonl": (PolicyNoted, TermsSet, ProgramSet),
         "verdicts.jsonl": (
             *(Crossing, HoldSet, HoldProven, HoldReleased, ForecastNoted),
         ),

@@ -28,7 +28,9 @@ from flopguard_operator.ledger.entries import (
     NO_RUN,
     DocumentNoted,
     Entry,
+    Event,
     KeyRotated,
+    ProgramSet,
     RunsCounted,
     TermsSet,
 )
@@ -92,7 +94,7 @@ class _Survey:
             self.rotations.append((entry.index, event))
         if ref != NO_RUN:
             run = self.runs.get(ref.uid, Counted(ref, "", 0))
-            program = event.program if isinstance(event, TermsSet) else run.program
+            program = _program_of(event, run.program)
             self.runs[ref.uid] = Counted(run.ref, program, run.entries + 1)
 
     def keys(self, vkey: str, size: int) -> History:
@@ -131,6 +133,17 @@ class _Chosen:
     entries: int = 0
     later: int = 0
     lacking: int = 0
+
+
+def _program_of(event: Event, before: str) -> str:
+    """Return the program of a run, or of a program itself, after one more event."""
+    match event:
+        case TermsSet():
+            return event.program
+        case ProgramSet():
+            return event.run.name
+        case _:
+            return before
 
 
 def make(source: Source, request: Request, out: BinaryIO) -> Made:
