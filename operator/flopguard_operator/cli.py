@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from flopguard_operator.cli_audit import audit_jobs
 from flopguard_operator.cli_evidence import evidence
 from flopguard_operator.cli_explain import explain
 from flopguard_operator.cli_files import epilog, pack_or_lines
@@ -89,6 +90,7 @@ main.add_command(decide)
 main.add_command(policies)
 main.add_command(models)
 main.add_command(import_job)
+main.add_command(audit_jobs)
 
 if __name__ == "__main__":
     main(prog_name="flopguard")
