@@ -3,7 +3,13 @@
 from flopguard_operator.flops import display
 from flopguard_operator.ledger.standing import left_of, unnamed
 from flopguard_operator.report.blocks import MOST_ROWS, Section, Table
-from flopguard_operator.report.facts import ProgramFacts, RunFacts, SubjectFacts, share
+from flopguard_operator.report.facts import (
+    DecisionFacts,
+    ProgramFacts,
+    RunFacts,
+    SubjectFacts,
+    share,
+)
 from flopguard_operator.report.judgement import headline
 from flopguard_operator.report.moments import when
 
@@ -140,26 +146,25 @@ def decisions(subject: SubjectFacts) -> Section:
         return Section("Decisions", ("Nobody has decided anything of it.",))
     table = Table(
         "Decisions, each an entry of the ledger",
-        (
-            *("When", "Decision", "By", "Why", "Up to", "Of what", "Evidence"),
-            *("Ends", "In force"),
-        ),
-        tuple(
-            (
-                when(one.at),
-                f"{one.event.kind} ({one.event.name})",
-                one.event.decided_by,
-                one.event.reason,
-                display(one.event.to_flops) if one.event.to_flops else "-",
-                one.event.target or "-",
-                one.event.evidence or "none",
-                when(one.event.expires) or "never",
-                "no" if one.expired else "yes",
-            )
-            for one in subject.decisions[-MOST_ROWS:]
-        ),
+        ("When", "Decision", "By", "Why", "Up to", "Evidence", "In force"),
+        tuple(_decision(one) for one in subject.decisions[-MOST_ROWS:]),
     )
     return Section("Decisions", table=table)
+
+
+def _decision(one: DecisionFacts) -> tuple[str, ...]:
+    event = one.event
+    target = f" {event.target}" if event.target else ""
+    ends = f"until {when(event.expires)}" if event.expires else "yes"
+    return (
+        when(one.at),
+        f"{event.kind}{target} ({event.name})",
+        event.decided_by,
+        event.reason,
+        display(event.to_flops) if event.to_flops else "-",
+        event.evidence or "none",
+        "no, it has expired" if one.expired else ends,
+    )
 
 
 def gaps(program: ProgramFacts, coverage: tuple[str, ...]) -> Section:

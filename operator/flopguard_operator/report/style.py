@@ -71,8 +71,8 @@ svg { width: 100%; height: auto; display: block; }
   .wide { overflow: visible; }
   table { font-size: 7.5pt; }
   th, td { padding-right: .4rem; }
-  td, tbody th, .t, .h { min-width: 0; }
-  .n { padding-right: .6rem; } .d { white-space: normal; }
+  td, tbody th, .t { min-width: 0; }
+  .n { padding-right: .6rem; } .h { min-width: 6rem; }
   figcaption { font-size: 8pt; }
 }
 """
