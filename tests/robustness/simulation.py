@@ -284,5 +284,7 @@ class Looking(Cycle):
         pods = {uid for uid, pod in known if allocation.has_started(pod.raw)}
         has_run = bool(self.cache.runs)  # else nobody may be there to charge
         whole = await super().once()
+        # A run that went while this cycle began, before any other, was never looked at.
+        has_run &= any(each.terms_set for each in self.books.accounts.values())
         self.judge.look(self, pods if has_run else set())
         return whole
