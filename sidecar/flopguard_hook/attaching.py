@@ -74,6 +74,10 @@ def attach(folder: str) -> Session:
         saving.attach(session)
         dataset.attach(session)
         underlay.attach(Meter)
+        if not underlay.KNOWS_MODES:
+            from flopguard_hook import subclassing
+
+            subclassing.attach(Meter)
         _attach_import(metering)
         _attach_compiler(metering)
         hide_from_dynamo(_note_facts, _new_steps, _new_compiler)

@@ -426,3 +426,20 @@ def test_gradients_are_accumulated_in_place(counted: Counted) -> None:
     place = layer.weight.grad.data_ptr()
     counted(lambda: layer(ones(3, 4)).sum().backward())
     assert layer.weight.grad.data_ptr() == place
+
+
+class Tagged(torch.Tensor):
+    """A subclass, as torchvision and fastai have them."""
+
+
+def test_a_tensor_of_a_subclass_is_multiplied(counted: Counted) -> None:
+    """On torch 2.4 nothing becomes one under a mode; under the hook it does."""
+    layer, kinds = nn.Linear(3, 2), []
+
+    def program() -> None:
+        out = layer(ones(4, 3).as_subclass(Tagged))
+        kinds.extend([type(out), type(out.detach().as_subclass(torch.Tensor))])
+        out.sum().backward()
+
+    assert counted(program) == {"forward": 48, "backward": 48}
+    assert kinds == [Tagged, torch.Tensor]
