@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from flopguard_operator.ledger.store import SqliteStore
 from standins.ledgers import AT, assert_whole
 from vectors.ledger_story import KEY, B, settled
 
+MOST_RETRIES = 30
 TRIALS = 6
 LEADER = """
     import sys
@@ -90,19 +92,23 @@ def test_a_paused_leader_appends_nothing_when_it_comes_back(tmp_path: Path) -> N
 
 def taken_over(path: Path, old: "subprocess.Popen[str]") -> SqliteStore:
     """Take the ledger over; a leader stopped in a transaction holds SQLite's lock."""
-    while True:
+    for retry in range(MOST_RETRIES):
         try:
             store = SqliteStore(path, KEY)
             store.claim("successor", "0.1.0", AT)
         except (LedgerUnavailableError, LedgerError):
-            # Nobody can write now, so nothing stale either: let it end what it is at.
+            # Nobody can write now, so nothing stale either: let it end what it is at,
+            # and stop it somewhere else: a fast disk is always in a transaction.
             old.send_signal(signal.SIGCONT)
             assert old.stdout is not None
             old.stdout.readline()
+            time.sleep(0.0001 * (retry * 7 % 31))
             old.send_signal(signal.SIGSTOP)
             os.waitpid(old.pid, os.WUNTRACED)
             continue
         return store
+    message = f"stopped {MOST_RETRIES} times, the leader was always in a transaction"
+    raise AssertionError(message)
 
 
 def stale_entries(events: Sequence[object]) -> list[tuple[int, object]]:
