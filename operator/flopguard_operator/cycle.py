@@ -220,7 +220,7 @@ class Cycle:
         for uid, told in heard.items():
             found[uid] = merge(found[uid], told.mark) if uid in found else told.mark
         self.auditor.hear(read, heard, found, self.books)
-        return found
+        return self.auditor.hearing.with_said(found)
 
     async def _watched(
         self, view: RunView, raised: list[tuple[str, Mark]], ledger: Condition

@@ -116,7 +116,10 @@ def charge(
         return _reduced(before, 0, 0, FINAL_RECORD)
     if closed:
         left = before.flops - known.gain if before else 0
-        return _reduced(before, max(0, left), None, LATE_MARK)
+        # The newest entry alone tells the next operator that marks fell.
+        fell = before is not None and before.reason == REGRESSED
+        why = REGRESSED if fell else LATE_MARK
+        return _reduced(before, max(0, left), None, why)
     if known.peak == 0:
         return before
     if not _is_due(known, before, patience):
@@ -215,6 +218,8 @@ def news(
 ) -> tuple[GapCharged, ...]:
     """Return the entries to append: all but growth, which waits for a settlement.
 
+    That marks fell does not wait: after a restart only the ledger knows it.
+
     Args:
         now: the gaps as of now, by stream.
         before: those that the ledger has.
@@ -224,9 +229,14 @@ def news(
         gap
         for stream, gap in sorted(now.items())
         if gap is not before.get(stream)
-        and (due or gap.change != GROWN)
+        and (due or gap.change != GROWN or _has_fallen(gap, before.get(stream)))
         and not _same(gap, before.get(stream))
     )
+
+
+def _has_fallen(gap: GapCharged, before: GapCharged | None) -> bool:
+    """Say whether it is news that a stream's marks fell: nothing undoes that."""
+    return gap.reason == REGRESSED and (before is None or before.reason != REGRESSED)
 
 
 def _same(gap: GapCharged, before: GapCharged | None) -> bool:

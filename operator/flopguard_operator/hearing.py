@@ -20,7 +20,7 @@ from flopguard_operator.ledger.entries import (
     GapCharged,
     Settlement,
 )
-from flopguard_operator.marks import Mark
+from flopguard_operator.marks import Mark, merge
 from flopguard_operator.naming import CATEGORIES
 
 
@@ -53,6 +53,8 @@ class Hearing:
     proven: dict[str, int] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)  # in this life of the operator
     regressed: dict[str, int] = field(default_factory=dict)
+    said: dict[str, Mark] = field(default_factory=dict)
+    """What a sidecar said in the read from which on it is charged for its fall."""
     ended: dict[str, int] = field(default_factory=dict)
     reaping: dict[str, int] = field(default_factory=dict)
     """Since when the node of a deleted pod was seen ready, without a break."""
@@ -89,10 +91,22 @@ class Hearing:
             before = self._direct.get(stream)
             if before is not None and fell(before.mark, now.mark):
                 self.regressed.setdefault(stream, before.proven)
+                self.said.setdefault(stream, before.mark)
             if stream in known and _is_below(now.mark, known[stream]):
                 since = self.proven.get(stream, now.proven)
                 self.regressed.setdefault(stream, since)
             self._direct[stream] = now
+
+    def with_said(self, found: Mapping[str, Mark]) -> dict[str, Mark]:
+        """Return marks with what streams said before they fell.
+
+        The charge starts at that read, so that its mark has to count; the cycle that
+        read it may have failed to write it.
+        """
+        whole = dict(found)
+        for stream, mark in self.said.items():
+            whole[stream] = merge(whole.get(stream, mark), mark)
+        return whole
 
     def rebuild(
         self, stream: str, since: int, gap: GapCharged | None, slack: int
@@ -149,6 +163,7 @@ class Hearing:
         for memory in (
             self.proven,
             self.regressed,
+            self.said,
             self.ended,
             self.reaping,
             self.places,

@@ -155,3 +155,12 @@ def test_growth_waits_for_a_settlement() -> None:
     assert gaps.news({"pod-1": grown}, {"pod-1": OPEN}, due=False) == ()
     assert gaps.news({"pod-1": grown}, {"pod-1": OPEN}, due=True) == (grown,)
     assert gaps.news({"pod-1": OPEN}, {}, due=False) == (OPEN,)
+
+
+def test_that_marks_fell_is_told_at_once_and_once() -> None:
+    """An operator that starts anew has nothing but the ledger to know it from."""
+    fell = replace(OPEN, change="Grown", reason="Regressed")
+    grown = replace(fell, flops=50_000)
+
+    assert gaps.news({"pod-1": fell}, {"pod-1": OPEN}, due=False) == (fell,)
+    assert gaps.news({"pod-1": grown}, {"pod-1": fell}, due=False) == ()

@@ -1,8 +1,9 @@
 """The bound holds whatever fails: the real accounting against a known truth.
 
 A pod computes at most at the peak of its devices. Marks come late, twice, out of order
-or never; the sidecar hangs, nodes are cut off, pods end or are deleted, the operator
-restarts. After every cycle the total covers what was really executed.
+or never; the sidecar hangs, nodes are cut off, pods end or are deleted, pages are
+removed, the ledger cannot be written, the operator restarts. After every cycle the
+total covers what was really executed.
 """
 
 from dataclasses import dataclass
@@ -78,6 +79,9 @@ class OneStream(RuleBasedStateMachine):
         self.forgotten = self.traceless = False
         self.hearing, self.account = Hearing(), Account(RunRef("run-1", "ml", "sft"))
         self.hwm: dict[str, Mark] = {}
+        self.written: dict[str, Mark] = {}  # `hwm` as the ledger has it
+        self.memory: tuple[dict[str, int], set[str]] | None = None
+        self.unwritten = False  # pages were removed, and no cycle has said so
         self.told: dict[str, str] = {}
         self.replay, self.entries, self.judged = Replay(), 0, 0
         self.nodes: dict[str, Node] = {}
@@ -115,13 +119,16 @@ class OneStream(RuleBasedStateMachine):
         """Let the sidecar answer with its last scan."""
         self._hear(self.snapshots[-1])
 
-    @rule()
+    @rule(lost=st.booleans())
     @precondition(lambda self: self.alive and self.cut is None and self.begun)
-    def remove_pages(self) -> None:
-        """Take pages away between two direct reads."""
+    def remove_pages(self, *, lost: bool = False) -> None:
+        """Take pages away between two direct reads, the first maybe never written."""
         self.scan()
         if not self.removed:
             self._hear(self.snapshots[-1])
+            self.unwritten = True
+        if lost:
+            self.fail_to_write()
         self.removed = max(self.removed, (self.begun + 1) // 2)
         self.scan()
         self._hear(self.snapshots[-1])
@@ -131,6 +138,7 @@ class OneStream(RuleBasedStateMachine):
     def sample_late(self, which: int, times: int) -> None:
         """Deliver any earlier scan again, with the age that it has."""
         chosen = self.snapshots[which % len(self.snapshots)]
+        self._remember()
         for _ in range(times):
             watching.rebuild(UID, self.account, self.hearing, self._sight())
             self._merge(chosen.mark())
@@ -143,13 +151,25 @@ class OneStream(RuleBasedStateMachine):
 
     def _hear(self, snapshot: Snapshot) -> None:
         heard = Heard(snapshot.mark(), asked=self.now, age=self.now - snapshot.at)
+        self._remember()
         watching.rebuild(UID, self.account, self.hearing, self._sight())
-        self.hearing.compare({UID: heard}, self.hwm)
+        self.hearing.compare({UID: heard}, self.written)
         self.hearing.take({UID: heard.proven})
         self._merge(heard.mark)
 
     def _merge(self, mark: Mark) -> None:
         self.hwm[UID] = merge(self.hwm.get(UID, mark), mark)
+
+    def _remember(self) -> None:
+        if self.memory is None:
+            self.memory = self.hearing.memory()
+
+    @rule()
+    def fail_to_write(self) -> None:
+        """Let a cycle fail to write what it heard; its operator goes on."""
+        if self.memory is not None:
+            self.hearing.recall(self.memory)
+        self.hwm, self.memory = dict(self.written), None
 
     @rule()
     def cut_off(self) -> None:
@@ -181,22 +201,22 @@ class OneStream(RuleBasedStateMachine):
         words = objects.final_record(self.begun - self.removed) if record else "x"
         ended = objects.gpu_pod(ended=True, words=words)
         self.raw = {**ended, "status": {**ended["status"], "phase": "Succeeded"}}
-        self.raw["status"]["containerStatuses"][0]["state"] = {
-            "terminated": {"exitCode": 0, "startedAt": self.started}
-        }
+        state = self.raw["status"]["containerStatuses"][0]["state"]
+        state["terminated"]["startedAt"] = self.started
 
     @rule()
     def restart(self) -> None:
         """Start another operator, which has nothing but the ledger.
 
         Of a pod that was never heard and is gone by then there is no trace; what came
-        and went while nobody looked is not promised. Nor is what was in pages that
-        were removed before anything of them was in the ledger.
+        and went while nobody looked is not promised. Nor is what was in pages of which
+        an operator heard that they were removed, and could not write it.
         """
         recorded = self.account.attempts or self.account.gaps
         self.traceless |= self.deleted is not None and not recorded
-        self.traceless |= self.removed > 0 and UID not in self.account.gaps
+        self.traceless |= self.unwritten
         self.hearing, self.nodes = Hearing(), {}
+        self.hwm, self.memory = dict(self.written), None
 
     @rule(settle=st.booleans())
     def look(self, *, settle: bool) -> None:
@@ -207,9 +227,11 @@ class OneStream(RuleBasedStateMachine):
         """Decide, and fold what was decided."""
         seen = pod(self.raw, gone=self.deleted is not None)
         pods = () if self.forgotten else (seen,)
+        for mark in self.hearing.with_said({}).values():
+            self._merge(mark)
         last = finalrecord.mark(seen) if pods else None
         if last is not None:
-            self.hwm[UID] = finalrecord.merged(self.hwm.get(UID), last)
+            self._merge(last)
         view = self._view(pods)
         plan = settling.plan(view, self.account, self.hwm, settle_due=settle)
         at = self._wall().replace("+00:00", "Z")
@@ -223,6 +245,7 @@ class OneStream(RuleBasedStateMachine):
         assert list(self.replay.settle()) == []
         self.judged, self.judged_at = plan.totals.upper, self.now
         self.forgotten = self.forgotten or seen.gone
+        self.written, self.memory, self.unwritten = dict(self.hwm), None, False
 
     def _wall(self) -> str:
         when = EPOCH + timedelta(milliseconds=self.now)
@@ -303,4 +326,60 @@ def test_a_stream_known_by_its_gap_alone_is_charged_after_a_restart() -> None:
     stream.look(settle=False)
 
     assert stream.begun > 0
+    stream.the_bound_holds()
+
+
+def test_removed_pages_are_known_after_a_restart_though_a_gap_was_open() -> None:
+    """That they fell was kept for the next settlement, and a restart forgot it."""
+    stream = OneStream()
+    stream.begin()
+    stream.compute(0.1, 1)
+    stream.compute(11, 0)
+    stream.look(settle=False)
+    stream.remove_pages()
+    stream.look(settle=False)
+    stream.restart()
+    stream.compute(0.1, 1)
+    stream.compute(0.1, 0)
+    stream.remove_pages()
+    stream.look(settle=False)
+
+    assert not stream.traceless
+    stream.the_bound_holds()
+
+
+def test_what_was_read_before_a_fall_counts_though_it_could_not_be_written() -> None:
+    """The charge starts at that read: its mark has to be in the ledger, too."""
+    stream = OneStream()
+    stream.begin()
+    stream.compute(11, 100)
+    stream.compute(0.1, 0)
+    stream.remove_pages(lost=True)
+    stream.look(settle=False)
+
+    assert stream.begun > 0
+    stream.the_bound_holds()
+
+
+def test_a_late_mark_does_not_undo_that_pages_were_removed() -> None:
+    """Its entry took the place of the one that said so: the final record won."""
+    stream = OneStream()
+    stream.begin()
+    stream.compute(11, 100)
+    stream.compute(0.1, 0)
+    stream.remove_pages()
+    stream.look(settle=True)
+    stream.compute(70, 100)
+    stream.compute(0.1, 0)
+    unheard = len(stream.snapshots)
+    stream.remove_pages()
+    stream.end(record=True)
+    stream.look(settle=True)
+    stream.sample_without_age(unheard)
+    stream.look(settle=True)
+    stream.restart()
+    stream.look(settle=True)
+
+    (gap,) = stream.account.gaps.values()
+    assert (gap.change, gap.reason) == ("Reduced", "Regressed")
     stream.the_bound_holds()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from flopguard_operator.ledger.entries import (
     GapCharged,
     HoldProven,
     HoldReleased,
+    Settlement,
     TermsSet,
 )
+from flopguard_operator.ledger.errors import LedgerUnavailableError
 from flopguard_operator.ledger.machines import Machine
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
@@ -377,6 +380,52 @@ def test_no_hold_is_proven_while_containers_may_run(
 
     (proven,) = world.recorded(HoldProven)
     assert proven.overshoot == 301 * H100
+
+
+def test_a_fall_while_a_gap_is_open_is_known_after_a_restart(
+    world: World, pods: Sidecars
+) -> None:
+    """It was kept for the next settlement: then a higher mark closed the matter."""
+    pods.says["pod-1"] = 5000
+    world.once(gpu_pod())
+    pods.says.clear()
+    pods.wait(50)
+    world.once()
+    settings = replace(world.cycle.settings, settle_seconds=3600)
+    world.cycle.planner.settings = settings
+    assert gaps(world)[-1].reason == "Silent"
+    pods.says["pod-1"] = 4000
+    world.once()
+
+    assert gaps(world)[-1].reason == "Regressed"
+    world.start()
+    pods.says["pod-1"] = 9000
+    world.once()
+    assert gaps(world)[-1].reason == "Regressed"
+    assert gaps(world)[-1].flops > 0
+
+
+def test_what_was_said_before_a_fall_counts_though_its_cycle_failed(
+    world: World, pods: Sidecars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The charge starts at that read, so that its mark has to be in the ledger."""
+
+    async def fails(*_: object) -> None:
+        message = "the disk is full"
+        raise LedgerUnavailableError(message)
+
+    pods.says["pod-1"] = 5000
+    world.once(gpu_pod())
+    pods.says["pod-1"] = 9000
+    with monkeypatch.context() as patched:
+        patched.setattr(world.books, "commit", fails)
+        world.once()
+    assert world.recorded(Settlement)[-1].begun == 5000
+    pods.says["pod-1"] = 4000
+    world.once()
+
+    assert gaps(world)[-1].reason == "Regressed"
+    assert world.recorded(Settlement)[-1].begun == 9000
 
 
 def test_a_fall_is_seen_across_a_restart(world: World, pods: Sidecars) -> None:
