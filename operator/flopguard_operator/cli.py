@@ -1,7 +1,8 @@
 """The command line `flopguard`: what a person asks of a ledger, without a cluster.
 
 It reads files and prints; `run` meters a command here. It never imports kopf,
-kubernetes or torch, so it starts at once and installs on an auditor's laptop.
+torch, nor kubernetes before `inventory` asks a cluster, so it starts at once and
+installs on an auditor's laptop.
 """
 
 import sys
@@ -15,6 +16,7 @@ from flopguard_operator.cli_files import epilog, pack_or_lines
 from flopguard_operator.cli_forecast import forecast
 from flopguard_operator.cli_gate import decide, gate
 from flopguard_operator.cli_import import import_job
+from flopguard_operator.cli_inventory import inventory
 from flopguard_operator.cli_ledger import EXPORT, ledger
 from flopguard_operator.cli_models import models
 from flopguard_operator.cli_policies import policies
@@ -91,6 +93,7 @@ main.add_command(policies)
 main.add_command(models)
 main.add_command(import_job)
 main.add_command(audit_jobs)
+main.add_command(inventory)
 
 if __name__ == "__main__":
     main(prog_name="flopguard")

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 import kubernetes
+import yaml
 from kubernetes.client.exceptions import ApiException
 
 from flopguard_operator import naming
@@ -27,7 +28,7 @@ from flopguard_operator.cluster_own import OwnObjects
 from flopguard_operator.observed import Raw, at, items, text
 from flopguard_operator.workloads.job import Patch
 
-__all__ = ["Cluster", "ClusterError"]
+__all__ = ["Cluster", "ClusterError", "connected"]
 
 PAGE = 500
 MERGE_PATCH = "application/merge-patch+json"
@@ -316,6 +317,27 @@ class Cluster(OwnObjects):
         """Return the raw FineTuneRuns of the cluster."""
         return list(self._listed(naming.GROUP, naming.VERSION, naming.RUN_PLURAL))
 
+    @translated
+    def workloads(self) -> list[Raw]:
+        """Return pods, Jobs, runs and programs of the cluster, each with its kind.
+
+        A cluster without flopguard's kinds has no runs and no programs.
+        """
+        pods = self._pods(self._core.list_pod_for_all_namespaces, "")
+        found: list[Raw] = [dict(raw, kind="Pod") for raw in pods]
+        own = (naming.GROUP, naming.VERSION)
+        for kind, *where in (
+            ("Job", "batch", "v1", "jobs"),
+            (naming.RUN_KIND, *own, naming.RUN_PLURAL),
+            (naming.PROGRAM_KIND, *own, naming.PROGRAM_PLURAL),
+        ):
+            try:
+                found += [dict(raw, kind=kind) for raw in self._listed(*where)]
+            except ApiException as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+        return found
+
     def _listed(self, *kind: str, **options: Any) -> Iterator[Raw]:
         """Yield the raw objects of a kind, page by page; never a typed model of one."""
         after: str | None = None
@@ -346,3 +368,17 @@ class Cluster(OwnObjects):
                 raise ValueError(message)
             yield from items(page, "items")
             after = text(page, "metadata", "continue")
+
+
+def connected(kubeconfig: str | None) -> Cluster:
+    """Return a client of a kubeconfig's cluster, or of the pod's own without one.
+
+    Raises:
+        ClusterError: there is no such file, or no cluster in it.
+    """
+    wrong = (kubernetes.config.ConfigException, yaml.YAMLError)
+    try:
+        return Cluster(kubeconfig)
+    except (*wrong, OSError, ValueError, TypeError) as error:
+        message = f"no cluster by the kubeconfig {kubeconfig}: {error}"[:2000]
+        raise ClusterError(0, message) from error

@@ -1,0 +1,1 @@
+"""List what computes on a cluster's accelerators, and what flopguard knows of it."""
