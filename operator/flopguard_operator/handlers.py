@@ -5,7 +5,10 @@ finalizer; the cycle is level-triggered and works from the cache alone.
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import logging
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
@@ -19,6 +22,8 @@ PROGRAMS = (naming.GROUP, naming.VERSION, naming.PROGRAM_PLURAL)
 DECISIONS = (naming.GROUP, naming.VERSION, naming.DECISION_PLURAL)
 JOBS = ("batch", "v1", "jobs")
 PODS = ("", "v1", "pods")
+STOP_SECONDS = 5.0
+_ENDED = re.compile(r"Watcher for .*has (failed|finished unexpectedly)", re.DOTALL)
 
 
 def registry(cache: Cache) -> kopf.OperatorRegistry:
@@ -77,8 +82,57 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
+class WatchError(Exception):
+    """A watch has ended for good: what happens from here on would not be seen."""
+
+
+class _Failures(logging.Handler):
+    """Hears of a watch that has ended: kopf logs it, and goes on without it.
+
+    It does so when the API server refuses the list or the watch, as one that comes up
+    may for a moment (401 before it knows its service accounts).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take in what kopf says; it does so on the event loop."""
+        said = record.getMessage()
+        if _ENDED.match(said) and not self.failed.done():
+            self.failed.set_result(said)
+
+
+@contextlib.contextmanager
+def _hearing() -> Iterator[asyncio.Future[str]]:
+    """Give what is done once one of kopf's watches has ended."""
+    handler, logger = _Failures(), logging.getLogger("kopf")
+    logger.addHandler(handler)
+    try:
+        yield handler.failed
+    finally:
+        logger.removeHandler(handler)
+
+
 async def watch(cache: Cache, stop: asyncio.Event) -> None:
-    """Run kopf until `stop` is set."""
+    """Run kopf until `stop` is set.
+
+    Raises:
+        WatchError: one of its watches has ended; only a new start sees all again.
+    """
+    with _hearing() as failed:
+        running = asyncio.ensure_future(_kopf(cache, stop))
+        first: set[asyncio.Future[Any]] = {running, failed}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            running.cancel()
+            await asyncio.wait({running}, timeout=STOP_SECONDS)
+            raise WatchError(failed.result())
+        await running
+
+
+async def _kopf(cache: Cache, stop: asyncio.Event) -> None:
     # kopf's default asks for the name of the user, which a container's UID has not.
     identity: Any = naming.MANAGER
     await kopf.operator(
