@@ -1,6 +1,7 @@
 """`flopguard audit`: what of a program is there, and what is missing?"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from flopguard_operator.checklist import formula
-from flopguard_operator.checklist.runs import imported
+from flopguard_operator.checklist.runs import Ledger, imported, run
 from flopguard_operator.cli import main
+from flopguard_operator.ledger.accounts import fold
 from flopguard_operator.ledger.entries import Entry, FactsNoted, Imported, RunRef
+from flopguard_operator.ledger.policies import Noted
 from standins import objects
 from standins.told import STEP_FLOPS, facts, marks_json, page, process
 from standins.world import World
-from unit.story import RUN
+from unit.story import RUN, TERMS, entries, terms_set, whole_events
 from unit.test_operator_facts import Told, save, told
 from unit.test_operator_programs import BASE, LIMIT, REVIEW, decide, pod, program, world
 
@@ -142,6 +145,20 @@ def test_a_run_of_which_little_is_known_lacks_it(tmp_path: Path) -> None:
     lacking = {name for name, item in found.items() if item["state"] == "missing"}
 
     assert lacking == {"base model", "formula", "saved weights"}
+
+
+def test_a_program_of_one_machine_has_neither_manifests_nor_counts() -> None:
+    """That is said, and is not missing."""
+    terms = replace(terms_set(TERMS), workload="local/process/support-sft")
+    story = entries([terms, *whole_events()[1:4]])
+    account = fold(story)[RUN.uid]
+    found = run(account, story, Ledger(Noted(), ()))
+
+    assert {item.name for item in found.missing} == {"formula", "saved weights"}
+    assert {i.state for i in found.items if i.topic == "evidence"} == {
+        "note",
+        "missing",
+    }
 
 
 def noted(made: int, measured: int) -> Entry:
