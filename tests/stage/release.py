@@ -145,8 +145,6 @@ def wait_for_lock(kubectl: Kubectl) -> None:
     kubectl.run("create", "namespace", str(probe.namespace))
     try:
         probe.apply(_held_run())
-        status = json.dumps({"status": {"holds": [_HOLD]}})
-        probe.run("patch", "ftr", "probe", "--subresource=status", *_MERGE, status)
         probe.wait_for(lambda: _refused(probe), LOCK_SECONDS, "the lock on held runs")
     finally:
         kubectl.run("delete", "namespace", str(probe.namespace), "--wait=false")
@@ -162,8 +160,7 @@ _HOLD = {
 
 
 def _held_run() -> dict[str, Any]:
-    # The operator refuses a run of a program that is not there, and then leaves the
-    # hold that somebody else wrote alone.
+    # The operator refuses a run of a program that is not there, so it suspends nothing.
     workload = {"apiVersion": "batch/v1", "kind": "Job", "name": "probe"}
     return {
         "apiVersion": "flopguard.dev/v1alpha1",
@@ -174,6 +171,9 @@ def _held_run() -> dict[str, Any]:
 
 
 def _refused(probe: Kubectl) -> bool:
+    # Each time anew: the operator takes away a hold that the ledger does not know.
+    status = json.dumps({"status": {"holds": [_HOLD]}})
+    probe.run("patch", "ftr", "probe", "--subresource=status", *_MERGE, status)
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
