@@ -229,7 +229,8 @@ def _all_closed(m: Machine) -> bool:
 
 
 def _is_final(m: Machine, uid: str) -> bool:
-    return m.books.of_run(m.books.owner[uid])[uid].final
+    mark = m.books.of_run(m.books.owner[uid]).get(uid)
+    return mark is not None and mark.final
 
 
 STEPS: dict[str, tuple[int, Callable[[Machine], None]]] = {
