@@ -297,14 +297,27 @@ def _new_compiler(metering: Metering) -> Compiler:
 def _attach_threads(guard: _Guard, metering: Metering) -> None:
     """Measure threads from their start: some multiply and call no module.
 
-    `_set_ident` is the first thing that runs in a new thread, and adds no frame to it.
+    `_set_ident` is the first thing that runs in a new thread, and adds no frame to it;
+    who started it waits until it is done.
     """
+    begun = False
+
+    def enter(thread: Thread) -> None:
+        nonlocal begun
+        with loading:
+            if not begun:
+                begun = True
+                from flopguard_hook import resolving
+
+                if resolving.is_needed(torch):
+                    resolving.look_up_all(torch)
+        metering.enter_thread(thread)
 
     def starting(original: Callable[..., Any]) -> Callable[..., Any]:
         def set_ident(self: Any) -> None:
             original(self)
             if guard.session.armed:
-                guard.run(metering.enter_thread, metering.threads.current)
+                guard.run(enter, metering.threads.current)
 
         return set_ident
 

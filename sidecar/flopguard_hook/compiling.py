@@ -63,6 +63,7 @@ _LATER = (
     "quantized",
     "reading",
     "recurrent",
+    "resolving",
     "saves",
     "signature",
     "sizes",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from training.deployment import ROOT, Deployment, Run, total
 from training.needs import TRANSFORMERS_5
@@ -205,6 +206,28 @@ def test_every_process_has_a_page_of_its_own(method: str, deployed: Deployment) 
     assert costs == [16, 32, 32]
     assert len({page.nonce for page in run.pages}) == 3
     assert len({facts["pid"] for facts in run.facts}) == 3
+
+
+@pytest.mark.skipif(
+    torch.__version__ >= (2, 15), reason="in this torch two threads may look one up"
+)
+def test_operators_are_looked_up_before_a_second_thread_runs(
+    deployed: Deployment,
+) -> None:
+    """Two that do so at once made older torch raise."""
+    program = (
+        "import threading, torch;"
+        "every = {n[6:].split('.')[0] for n in torch._C._dispatch_get_all_op_names()"
+        " if n.startswith('aten::')};"
+        "print(every <= vars(torch.ops.aten).keys());"
+        "thread = threading.Thread(target=int); thread.start(); thread.join();"
+        "print(every <= vars(torch.ops.aten).keys())"
+    )
+
+    run = deployed.run("-c", program)
+
+    assert (run.code, run.stdout) == (0, "False\nTrue\n"), run.stderr
+    assert "flopguard:" not in run.stderr
 
 
 def test_workers_that_only_load_data_write_nothing(deployed: Deployment) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from flopguard_hook import resolving
 from flopguard_hook.known import NAMES, NEWEST, why_unknown
 
 
@@ -55,3 +56,28 @@ def test_a_torch_that_lacks_a_name_is_measured(name: str) -> None:
     assert (
         why_unknown(torch("2.8.0", without=name)) == f"this torch has no torch.{name}"
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "needed"),
+    [
+        pytest.param("2.4.1+cu121", True, id="the oldest"),
+        pytest.param("2.14.0a0+5228986c39.nv26.05", True, id="a vendor's build"),
+        pytest.param("2.15.0", False, id="the oldest that bears it"),
+        pytest.param("3.0.0", False, id="a newer one"),
+        pytest.param("unknown", False, id="no version"),
+    ],
+)
+def test_operators_are_looked_up_early_only_in_older_torch(
+    version: str, *, needed: bool
+) -> None:
+    """Where two threads at once raise; newer torch bears it."""
+    found = torch(version)
+    found._C._dispatch_get_all_op_names = list  # noqa: SLF001 # torch's own names
+
+    assert resolving.is_needed(found) is needed
+
+
+def test_a_torch_without_a_list_of_its_operators_is_left_alone() -> None:
+    """Nothing is looked up that cannot be."""
+    assert not resolving.is_needed(torch("2.4.0"))
