@@ -69,6 +69,7 @@ _LATER = (
     "sizes",
     "steps",
     "storedgraphs",
+    "subclassing",
     "surroundings",
     "table",
     "uncounted",
