@@ -345,7 +345,8 @@ class Cluster(OwnObjects):
             page = self._custom.list_cluster_custom_object(
                 *kind, limit=PAGE, _continue=after, _request_timeout=SECONDS, **options
             )
-            if at(page, "items") is None:  # an empty list would forget all there is
+            # An empty list would forget all there is. (Of metadata it has null items.)
+            if not isinstance(page, dict) or "items" not in page:
                 message = "no list of objects"
                 raise ValueError(message)
             yield from items(page, "items")
