@@ -28,6 +28,7 @@ def tokenizer() -> Any:
     model = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106 # a word
     model.pre_tokenizer = Whitespace()
     return PreTrainedTokenizerFast(
+        model_input_names=["input_ids", "attention_mask"],
         tokenizer_object=model,
         pad_token="<pad>",  # noqa: S106 # words of a vocabulary
         bos_token="<s>",  # noqa: S106
