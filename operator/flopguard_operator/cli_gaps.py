@@ -12,9 +12,9 @@ from flopguard_operator.cli_catalogue import catalogue, machine_option, private_
 from flopguard_operator.cli_explain import figure
 from flopguard_operator.cli_files import LEDGER_HELP, epilog, ledger_lines, told
 from flopguard_operator.ledger.accounts import fold
-from flopguard_operator.ledger.entries import Entry, PolicyNoted
+from flopguard_operator.ledger.entries import Entry
 from flopguard_operator.ledger.export import read
-from flopguard_operator.ledger.policies import Noted
+from flopguard_operator.ledger.policies import noted_in
 from flopguard_operator.models import shipped
 from flopguard_operator.models.catalogue import Catalogue
 from flopguard_operator.models.gaps import Gap, Policies, find
@@ -92,11 +92,7 @@ def gaps(
 
 def policies(entries: Iterable[Entry], day: str) -> Policies:
     """Return the policies that ship, and those that a ledger notes in their place."""
-    noted = Noted()
-    for entry in entries:
-        if isinstance(entry.event, PolicyNoted):
-            noted.take(entry.event)
-    own = {rules.name: rules for rules in noted.by_digest.values()}
+    own = {rules.name: rules for rules in noted_in(entries).by_digest.values()}
     return Policies(tuple({**shipped_rules(), **own}.values()), day)
 
 

@@ -17,11 +17,10 @@ from flopguard_operator.cli_files import (
 )
 from flopguard_operator.ledger import gating, standing
 from flopguard_operator.ledger.accounts import fold
-from flopguard_operator.ledger.entries import PolicyNoted
 from flopguard_operator.ledger.export import read
 from flopguard_operator.ledger.findings import OK
 from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.policies import Noted
+from flopguard_operator.ledger.policies import noted_in
 from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.report.escaping import as_line
@@ -73,10 +72,7 @@ def gate(program: str, file: str, vkey: str, *, machine: bool) -> None:
         raise MismatchError(as_line(message))
     with told():
         entries = read(lines).entries
-    noted = Noted()
-    for entry in entries:
-        if isinstance(entry.event, PolicyNoted):
-            noted.take(entry.event)
+    noted = noted_in(entries)
     accounts = fold(entries)
     found = standing.by_name(accounts).get(program)
     if found is None:

@@ -251,9 +251,7 @@ def _terms(view: RunView, account: Account) -> Iterator[TermsSet]:
         policies.plain(before), generation=view.generation
     ):
         return
-    known = Noted(dict(view.noted.by_digest))
-    if view.law is not None:
-        known.by_digest[now.policy_digest] = view.law.rules
+    known = policies.with_law(view.noted, view.law) if view.law else view.noted
     yield policies.showing_change(before, now, totals(account), known)
 
 

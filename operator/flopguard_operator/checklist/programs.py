@@ -14,8 +14,8 @@ from flopguard_operator.checklist.items import (
 from flopguard_operator.checklist.runs import Ledger
 from flopguard_operator.ledger import gating, standing
 from flopguard_operator.ledger.accounts import Account, fold
-from flopguard_operator.ledger.entries import Entry, PolicyNoted, RunsCounted
-from flopguard_operator.ledger.policies import Noted
+from flopguard_operator.ledger.entries import Entry, RunsCounted
+from flopguard_operator.ledger.policies import noted_in
 from flopguard_operator.ledger.standing import Standing
 from flopguard_operator.policy.evaluation import PolicyVerdict, side_by_side
 from flopguard_operator.policy.rulesets import PolicyError, RuleSet
@@ -77,14 +77,9 @@ def _name(account: Account) -> str:
     return f"{account.ref.namespace}/{account.ref.name}"
 
 
-def _ledger(entries: Iterable[Entry], laws: Sequence[RuleSet]) -> Ledger:
-    noted, counted_at = Noted(), -1
-    for entry in entries:
-        if isinstance(entry.event, PolicyNoted):
-            noted.take(entry.event)
-        elif isinstance(entry.event, RunsCounted):
-            counted_at = entry.index
-    return Ledger(noted, laws, counted_at)
+def _ledger(entries: Sequence[Entry], laws: Sequence[RuleSet]) -> Ledger:
+    counts = (e.index for e in entries if isinstance(e.event, RunsCounted))
+    return Ledger(noted_in(entries), laws, max(counts, default=-1))
 
 
 def _by_run(entries: Iterable[Entry], wanted: set[str]) -> dict[str, list[Entry]]:

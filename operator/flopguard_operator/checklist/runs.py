@@ -17,10 +17,10 @@ from flopguard_operator.checklist.items import (
     ok,
 )
 from flopguard_operator.flops import display, percent
-from flopguard_operator.ledger import coverage, standing
+from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account, totals
 from flopguard_operator.ledger.entries import Entry, Imported
-from flopguard_operator.ledger.gating import ACCEPT_GAP
+from flopguard_operator.ledger.gating import accepted_gaps
 from flopguard_operator.ledger.policies import Noted
 from flopguard_operator.policy.rulesets import PolicyError, RuleSet
 from flopguard_operator.report.opinion import Law, opinion
@@ -106,9 +106,7 @@ def _hook(account: Account, entries: Sequence[Entry]) -> Iterator[Item]:
 
 
 def _gaps(account: Account) -> Iterator[Item]:
-    accepted = {
-        one.target for one in standing.in_force(account) if one.kind == ACCEPT_GAP
-    }
+    accepted = accepted_gaps(account)
     for stream, gap in sorted(account.gaps.items()):
         if not gap.flops:
             continue

@@ -17,7 +17,7 @@ from flopguard_operator.policy.checks import holds
 from flopguard_operator.policy.evaluation import judge
 from flopguard_operator.policy.rulesets import Duty, RuleSet
 
-FULFIL, ACCEPT_GAP, CLASSIFY = "Fulfil", "AcceptGap", "Classify"
+FULFIL, ACCEPT_GAP = "Fulfil", "AcceptGap"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _review(found: Standing) -> Answer:
         text = f"No decision is due: {used} are below {line} %."
         return _closed("decision", text)
     allowed = standing.decided(found.account).allowed
-    newest = [d for d in standing.in_force(found.account) if d.kind == PROCEED]
+    newest = standing.of_kind(found.account, PROCEED)
     if counted < allowed:
         who = f"{newest[-1].decided_by} ({newest[-1].name})"
         text = f"{who} decided to proceed below {display(allowed)}: {used} are used."
@@ -107,9 +107,7 @@ def _owners(found: Standing) -> Answer:
 def _gaps(found: Standing) -> Iterator[Answer]:
     """Yield an answer for each stream that is charged for its silence."""
     for run in found.runs:
-        accepted = {
-            one.target for one in standing.in_force(run) if one.kind == ACCEPT_GAP
-        }
+        accepted = accepted_gaps(run)
         for stream, gap in sorted(run.gaps.items()):
             if not gap.flops:
                 continue
@@ -148,10 +146,11 @@ def _duty(duty: Duty, rules: RuleSet, done: Mapping[str, str]) -> Answer:
     return _open(name, text)
 
 
+def accepted_gaps(run: Account) -> set[str]:
+    """Return the streams whose charge for silence a person accepted."""
+    return {one.target for one in standing.of_kind(run, ACCEPT_GAP)}
+
+
 def fulfilled(account: Account) -> dict[str, str]:
     """Return the duties that are recorded as done, with their evidence."""
-    return {
-        one.target: one.evidence
-        for one in standing.in_force(account)
-        if one.kind == FULFIL
-    }
+    return {one.target: one.evidence for one in standing.of_kind(account, FULFIL)}

@@ -7,7 +7,13 @@ whatever ships with the version that replays the ledger.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from flopguard_operator.ledger.entries import Event, PolicyNoted, ProgramSet, TermsSet
+from flopguard_operator.ledger.entries import (
+    Entry,
+    Event,
+    PolicyNoted,
+    ProgramSet,
+    TermsSet,
+)
 from flopguard_operator.policy.canonical import digest, from_json, to_json
 from flopguard_operator.policy.checks import evaluate
 from flopguard_operator.policy.evaluation import is_over
@@ -76,6 +82,15 @@ class Noted:
             if law.note.digest in wanted:
                 wanted.remove(law.note.digest)
                 yield law.note
+
+
+def noted_in(entries: Iterable[Entry]) -> Noted:
+    """Return the rule sets that entries note; what is wrong with one is not said."""
+    noted = Noted()
+    for entry in entries:
+        if isinstance(entry.event, PolicyNoted):
+            noted.take(entry.event)
+    return noted
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from flopguard_operator.ledger import standing
 from flopguard_operator.ledger.accounts import Account, upper_of
 from flopguard_operator.ledger.census import program_of
-from flopguard_operator.ledger.entries import ProgramAdjusted
 from flopguard_operator.ledger.policies import Noted
 from flopguard_operator.ledger.standing import MOVED_IN, Standing
 from flopguard_operator.policy.checks import reached_at
@@ -100,12 +99,11 @@ class Programs:
         """Return what a program's total cannot be above."""
         own = [accounts[uid] for uid in self.namesakes[name]]
         runs = sum(upper_of(accounts[uid]) for uid in self.members.get(name, ()))
-        moved = sum(_size(one) for account in own for one in account.adjusted)
+        moved = sum(
+            standing.amount(one).upper
+            for account in own
+            for one in account.adjusted
+            if one.change == MOVED_IN
+        )
         imports = sum(job.high for account in own for job in account.imported)
         return runs + moved + imports
-
-
-def _size(one: ProgramAdjusted) -> int:
-    if one.change != MOVED_IN:
-        return 0
-    return max(one.begun, sum(one.done.values())) + one.gaps

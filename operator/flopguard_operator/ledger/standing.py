@@ -73,11 +73,7 @@ def sum_of(account: Account, runs: Iterable[Account]) -> Totals:
     What was taken out of it is never more than the run has by now: a gap that was
     reduced afterwards cannot make the rest of the program look smaller.
     """
-    parts = [
-        Totals(one.done, one.begun, one.gaps)
-        for one in account.adjusted
-        if one.change == MOVED_IN
-    ]
+    parts = [amount(one) for one in account.adjusted if one.change == MOVED_IN]
     parts += [left_of(run, account.adjusted) for run in runs]
     return Totals(
         done={c: sum(part.done.get(c, 0) for part in parts) for c in CATEGORIES},
@@ -123,6 +119,16 @@ def in_force(account: Account) -> tuple[DecisionRecorded, ...]:
     return tuple(
         one for one in account.decisions if one.decision not in account.expired
     )
+
+
+def of_kind(account: Account, kind: str) -> tuple[DecisionRecorded, ...]:
+    """Return the decisions of one kind that have not expired, oldest first."""
+    return tuple(one for one in in_force(account) if one.kind == kind)
+
+
+def amount(one: ProgramAdjusted) -> Totals:
+    """Return what was taken out of a program, or into it."""
+    return Totals(one.done, one.begun, one.gaps)
 
 
 def _missing(program: ProgramSet | None) -> tuple[str, ...]:

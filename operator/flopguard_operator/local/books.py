@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from flopguard_operator.books import utc_now
 from flopguard_operator.ledger.accounts import Account, apply, fold
 from flopguard_operator.ledger.entries import Event, PolicyNoted, RunRef
-from flopguard_operator.ledger.policies import Noted
+from flopguard_operator.ledger.policies import Noted, noted_in
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.local import asking, state
 from flopguard_operator.local.state import State
@@ -36,9 +36,7 @@ class Books:
         """Read the ledger."""
         loaded = store.load()
         entries = list(loaded.entries)
-        for entry in entries:
-            if isinstance(entry.event, PolicyNoted):
-                self.noted.take(entry.event)
+        self.noted = noted_in(entries)
         found = asking.find(fold(entries), self.program)
         if found is not None:
             self.account = found

@@ -4,7 +4,7 @@ from fractions import Fraction
 from typing import Any
 
 from flopguard_operator.flops import percent
-from flopguard_operator.ledger.standing import left_of
+from flopguard_operator.ledger.standing import amount, left_of
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.report import ahead, chart, legal, methods, programs, rounding
 from flopguard_operator.report import duties as owed
@@ -106,7 +106,7 @@ def _program(program: ProgramFacts) -> dict[str, Any]:
             {
                 "run_uid": one.of,
                 "change": one.change,
-                "flops": str(max(one.begun, sum(one.done.values())) + one.gaps),
+                "flops": str(amount(one).upper),
                 "decision": one.decision,
             }
             for one in account.adjusted

@@ -6,7 +6,8 @@ The report names no one a provider: it says which criterion brings which duty.
 
 from dataclasses import dataclass
 
-from flopguard_operator.ledger.standing import in_force
+from flopguard_operator.ledger.gating import FULFIL
+from flopguard_operator.ledger.standing import of_kind
 from flopguard_operator.policy.evaluation import dates
 from flopguard_operator.policy.rulesets import Date, Duty, Fine
 from flopguard_operator.report.facts import SubjectFacts
@@ -15,7 +16,6 @@ from flopguard_operator.report.judgement import MET, criteria
 from flopguard_operator.report.moments import day_after
 
 OPEN, FULFILLED = "open", "fulfilled"
-FULFIL = "Fulfil"
 COMPLIANCE, MODEL, PRODUCT = "compliance", "model", "product"
 _ROLES = {"technical-documentation": MODEL, "downstream-information": PRODUCT}
 """Who answers for a duty by default; the owner of compliance for the others."""
@@ -80,8 +80,7 @@ def fulfilled(subject: SubjectFacts) -> dict[str, Fulfilment]:
     return {
         one.target: Fulfilment(one.decided_by, one.reason, one.evidence)
         for account in about
-        for one in in_force(account)
-        if one.kind == FULFIL
+        for one in of_kind(account, FULFIL)
     }
 
 

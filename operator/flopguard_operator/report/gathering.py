@@ -17,12 +17,11 @@ from flopguard_operator.ledger.entries import (
     DecisionRecorded,
     Entry,
     GapCharged,
-    PolicyNoted,
     RunRef,
     Settlement,
     TermsSet,
 )
-from flopguard_operator.ledger.policies import Noted
+from flopguard_operator.ledger.policies import noted_in
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy import reasons
 from flopguard_operator.policy.rulesets import RuleSet
@@ -45,7 +44,7 @@ _COUNTED = AttemptOpened | Settlement | GapCharged
 
 def gather(
     accounts: Mapping[str, Account],
-    entries: Iterable[Entry],
+    entries: Sequence[Entry],
     ledger: LedgerFacts,
     beside: Sequence[RuleSet] = (),
     only: Collection[str] | None = None,
@@ -62,13 +61,10 @@ def gather(
         only: UIDs of the runs, and names of the programs, to report on; None for all.
     """
     own: dict[str, list[Entry]] = {uid: [] for uid in accounts}
-    noted = Noted()
     for entry in entries:
-        if isinstance(entry.event, PolicyNoted):
-            noted.take(entry.event)
         if entry.event.run.uid in own:
             own[entry.event.run.uid].append(entry)
-    law, programs = Law(noted, beside), _programs(accounts)
+    law, programs = Law(noted_in(entries), beside), _programs(accounts)
     wanted = {name for name in programs if only is None or name in only}
     runs = {
         uid: run_facts(account, own[uid], law, programs.get(program_of(account)))

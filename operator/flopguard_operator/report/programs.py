@@ -1,7 +1,7 @@
 """Write what only a program has: its runs, imported jobs, corrections, owners."""
 
 from flopguard_operator.flops import display
-from flopguard_operator.ledger.standing import left_of, unnamed
+from flopguard_operator.ledger.standing import amount, left_of, unnamed
 from flopguard_operator.report.blocks import MOST_ROWS, Section, Table
 from flopguard_operator.report.facts import (
     DecisionFacts,
@@ -131,7 +131,7 @@ def adjusted(program: ProgramFacts) -> Section:
             (
                 names.get(one.of, one.of),
                 one.change,
-                display(max(one.begun, sum(one.done.values())) + one.gaps),
+                display(amount(one).upper),
                 one.decision,
             )
             for one in changes[-MOST_ROWS:]
