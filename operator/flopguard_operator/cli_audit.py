@@ -11,15 +11,12 @@ from flopguard_operator.checklist.programs import NotFoundError, audit
 from flopguard_operator.cli_files import (
     LEDGER_HELP,
     UnusableError,
+    entries_of,
     epilog,
-    ledger_lines,
-    told,
+    verified,
 )
 from flopguard_operator.ledger import findings
-from flopguard_operator.ledger.export import read
 from flopguard_operator.ledger.findings import Report
-from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.report.escaping import as_line
 from flopguard_operator.report.sections import OUTCOMES
 from flopguard_operator.rulebooks import shipped
@@ -57,11 +54,8 @@ def audit_jobs(name: str, file: str, vkey: str, *, machine: bool) -> None:
     Reference, estimate, comparison, decision, evidence. A RUN is namespace/name or a
     UID. Exit code 0: complete; 2: something is missing; 1: the ledger does not verify.
     """
-    with ledger_lines(file) as stream:
-        lines = list(stream)
-    checked = verify_lines(lines, check_signature, vkey)
-    with told():
-        entries = read(lines).entries
+    lines, checked = verified(file, vkey)
+    entries = entries_of(lines)
     try:
         found = audit(name, entries, tuple(shipped().values()))
     except NotFoundError as error:

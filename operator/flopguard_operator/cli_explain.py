@@ -39,6 +39,13 @@ def figure(_: click.Context, option: click.Parameter, text: str) -> int:
         raise click.BadParameter(str(error), param=option) from error
 
 
+def optional_figure(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> int | None:
+    """Return the same; None where the option was not given."""
+    return None if text is None else figure(context, option, text)
+
+
 def base_figure(
     context: click.Context, option: click.Parameter, text: str | None
 ) -> _Figure | None:

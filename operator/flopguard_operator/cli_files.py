@@ -7,7 +7,7 @@ way in which a file can be wrong ends in a traceback.
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,13 @@ import click
 
 from flopguard_operator.evidence.archive import BLOCK, PackError, is_archive
 from flopguard_operator.ledger import database
+from flopguard_operator.ledger.entries import Entry
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
-from flopguard_operator.ledger.export import TruncatedError, lines_of
+from flopguard_operator.ledger.export import TruncatedError, lines_of, read
+from flopguard_operator.ledger.findings import Report
+from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.store import export_file
+from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.report.escaping import as_line
 
 database_option = click.option(
@@ -91,6 +95,24 @@ def ledger_lines(file: str) -> Iterator[Iterator[bytes]]:
                 return
         with _exported(Path(file)) as stream:
             yield lines_of(stream)
+
+
+def verified(file: str, vkey: str) -> tuple[list[bytes], Report]:
+    """Return the lines of a ledger, and what their verification found.
+
+    Args:
+        file: as `ledger_lines` takes it.
+        vkey: of the key that must have signed, "" for any.
+    """
+    with ledger_lines(file) as stream:
+        lines = list(stream)
+    return lines, verify_lines(lines, check_signature, vkey)
+
+
+def entries_of(lines: Iterable[bytes]) -> Sequence[Entry]:
+    """Return the entries of an exported ledger, or end with a sentence."""
+    with told():
+        return read(lines).entries
 
 
 @dataclass(frozen=True)

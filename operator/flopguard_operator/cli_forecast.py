@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flopguard_operator.cli_explain import base_figure, figure
+from flopguard_operator.cli_explain import base_figure, optional_figure
 from flopguard_operator.cli_files import UnusableError, epilog, told, write_text
 from flopguard_operator.forecast.architecture import (
     MOST_CONFIG,
@@ -28,12 +28,6 @@ _COUNT = click.IntRange(1, 10**12)
 _DRAWN = {".svg": svg, ".html": page}
 
 
-def _figure(
-    context: click.Context, option: click.Parameter, text: str | None
-) -> int | None:
-    return None if text is None else figure(context, option, text)
-
-
 @click.command(
     epilog=epilog(
         "flopguard forecast --config config.json --tokens 2e9 --length 2048 --batch 64",
@@ -51,14 +45,14 @@ def _figure(
 @click.option(
     "--params",
     metavar="NUMBER",
-    callback=_figure,
+    callback=optional_figure,
     help="Parameters that work on each token, like 8.03e9: a rough forecast where there"
     " is no config.json. Of a mixture of experts: the active ones.",
 )
 @click.option(
     "--tokens",
     metavar="NUMBER",
-    callback=_figure,
+    callback=optional_figure,
     help="Tokens to train on over all epochs, padding included, like 2e9.",
 )
 @click.option("--samples", type=_COUNT, help="Samples, where tokens are not known.")
@@ -101,7 +95,10 @@ def _figure(
     help="The rule set that gives the threshold.",
 )
 @click.option(
-    "--budget", metavar="FLOPS", callback=_figure, help="A limit of your own, 1e20."
+    "--budget",
+    metavar="FLOPS",
+    callback=optional_figure,
+    help="A limit of your own, 1e20.",
 )
 @click.option(
     "-o",

@@ -6,22 +6,19 @@ from typing import Any
 
 import click
 
-from flopguard_operator.cli_explain import figure
+from flopguard_operator.cli_explain import optional_figure
 from flopguard_operator.cli_files import (
     LEDGER_HELP,
     MismatchError,
     UnusableError,
+    entries_of,
     epilog,
-    ledger_lines,
-    told,
+    verified,
 )
 from flopguard_operator.ledger import gating, standing
 from flopguard_operator.ledger.accounts import fold
-from flopguard_operator.ledger.export import read
 from flopguard_operator.ledger.findings import OK
-from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.policies import noted_in
-from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.report.escaping import as_line
 
@@ -63,15 +60,12 @@ def gate(program: str, file: str, vkey: str, *, machine: bool) -> None:
     total where one is due; owners are named, gaps accepted, and the duties that come
     with a criterion that is met recorded as done. Exit code 1: something is open.
     """
-    with ledger_lines(file) as stream:
-        lines = list(stream)
-    checked = verify_lines(lines, check_signature, vkey)
+    lines, checked = verified(file, vkey)
     if checked.outcome != OK:
         wrong = [c.message for c in checked.checks if c.outcome != OK]
         message = f"the ledger does not verify: {' '.join(wrong)}"
         raise MismatchError(as_line(message))
-    with told():
-        entries = read(lines).entries
+    entries = entries_of(lines)
     noted = noted_in(entries)
     accounts = fold(entries)
     found = standing.by_name(accounts).get(program)
@@ -118,9 +112,7 @@ def _tell(program: str, answers: tuple[gating.Answer, ...], *, machine: bool) ->
 @click.option("--reason", required=True, help="Why, in words for an auditor.")
 @click.option("--evidence", metavar="URL", help="A link to the evidence.")
 @click.option("--expires", metavar="TIME", help="When it ends: 2027-01-31T00:00:00Z.")
-@click.option(
-    "--to-flops", metavar="FLOPS", callback=lambda c, o, t: t and figure(c, o, t)
-)
+@click.option("--to-flops", metavar="FLOPS", callback=optional_figure)
 @click.option("--to-program", metavar="PROGRAM", help="Move: where to.")
 @click.option(
     "--as",

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from flopguard_operator.cli_explain import figure
+from flopguard_operator.cli_explain import optional_figure
 from flopguard_operator.cli_files import UnusableError, epilog, told, write_text
 from flopguard_operator.forecast.architecture import (
     MOST_CONFIG,
@@ -45,7 +45,7 @@ _LONGEST = {"name": 253, "decided_by": 253, "reason": 1024, "evidence": 1024}
 def _figure(
     context: click.Context, option: click.Parameter, text: str | None
 ) -> int | None:
-    return None if text is None else figure(context, option, text) or None
+    return optional_figure(context, option, text) or None
 
 
 def _number(

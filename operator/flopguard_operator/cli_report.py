@@ -10,17 +10,14 @@ import click
 from flopguard_operator.cli_files import (
     LEDGER_HELP,
     UnusableError,
+    entries_of,
     epilog,
-    ledger_lines,
-    told,
+    verified,
     write_text,
 )
 from flopguard_operator.ledger.accounts import Account, fold
 from flopguard_operator.ledger.census import program_of
-from flopguard_operator.ledger.export import read
 from flopguard_operator.ledger.findings import OK, Report
-from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.report.as_csv import as_csv
 from flopguard_operator.report.as_json import as_json
 from flopguard_operator.report.document import compose
@@ -104,11 +101,8 @@ def made(file: str, subject: str | None, vkey: str = "") -> tuple[ReportFacts, R
         subject: a program's name, a run's NAMESPACE/NAME or UID; None for everything.
         vkey: of the key that must have signed, "" for any.
     """
-    with ledger_lines(file) as stream:
-        lines = list(stream)
-    checked = verify_lines(lines, check_signature, vkey)
-    with told():
-        entries = read(lines).entries
+    lines, checked = verified(file, vkey)
+    entries = entries_of(lines)
     accounts = fold(entries)
     only = None if subject is None else chosen(accounts, subject)
     beside = tuple(shipped().values())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flopguard_operator.flops import FlopsError, parse
+from flopguard_operator.cli_explain import optional_figure
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.report.escaping import as_line
@@ -58,14 +58,11 @@ def program_name(_: click.Context, option: click.Parameter, name: str) -> str:
     return name
 
 
-def _budget(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        flops = parse(text)
-    except FlopsError as error:
-        raise click.BadParameter(str(error), param=option) from error
-    if not flops:
+def _budget(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> int | None:
+    flops = optional_figure(context, option, text)
+    if flops == 0:
         message = "a budget is above 0"
         raise click.BadParameter(message, param=option)
     return flops
