@@ -6,7 +6,7 @@ of some wait for a later cycle; totals, which holds depend on, never do.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -47,14 +47,13 @@ class Forecaster:
     )
     _left: float = MOST_SECONDS
 
-    def each(self, views: list[RunView]) -> list[RunView]:
-        """Begin a cycle over these runs, which are returned; forget all others."""
+    def begin(self, views: Iterable[RunView]) -> None:
+        """Begin a cycle over these runs; forget all others."""
         self._left = MOST_SECONDS
         runs = {view.ref.uid for view in views}
         for memory in (self._known, self._projections):
             for uid in memory.keys() - runs:
                 del memory[uid]
-        return views
 
     def look(
         self, view: RunView, account: Account, marks: Mapping[str, Mark], books: Books

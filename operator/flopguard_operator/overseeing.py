@@ -4,7 +4,7 @@ Between gathering and planning: decisions are read, programs are judged on all o
 runs as of now, and what follows is put on the views that the plans are made from.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -102,7 +102,7 @@ class Overseer:
 
     def oversee(self, views: Iterable[RunView]) -> Overseen:
         """Return the views with all that programs and decisions say, and the plans."""
-        read = decisions.read_all(self.cache.decisions.values())
+        read = decisions.read_all(self._unrecorded())
         self._made = [one for one in read if self._has_a_target(one)]
         known = standing.by_name(self.accounts)
         seen = [self._decided(view, known) for view in views]
@@ -118,6 +118,17 @@ class Overseer:
             for v in seen
         ]
         return Overseen(views, plans, self._refused)
+
+    def _unrecorded(self) -> Iterator[Raw]:
+        """Yield the decisions that the ledger does not hold: the others stand there."""
+        recorded = {
+            one.decision
+            for account in self.accounts.values()
+            for one in account.decisions
+        }
+        for uid, raw in self.cache.decisions.items():
+            if uid not in recorded:
+                yield raw
 
     def _has_a_target(self, one: Decision) -> bool:
         """Tell whether the program that a decision moves a run to exists."""

@@ -71,7 +71,8 @@ class Planner:
         A run that cannot be judged is left out, as is one whose events the ledger
         cannot hold: then what the ledger says of it already is all that counts.
         """
-        overseen = self._oversee(self.forecaster.each(views), raised)
+        self.forecaster.begin(views)
+        overseen = self._oversee(views, raised)
         plans = self._plans(overseen, raised)
         if len(plans) < len(views):
             planned = {view.ref for view, _ in plans}
