@@ -9,6 +9,7 @@ is the matter.
 from collections.abc import Mapping
 from pathlib import Path
 
+from flopguard_operator import mounted
 from flopguard_operator.api.fields import SpecError
 from flopguard_operator.api.rulesets import MAX_YAML, load
 from flopguard_operator.ledger.policies import Law, law
@@ -16,6 +17,7 @@ from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.rulebooks import shipped, shipped_laws
 
 MOST_FILES = 32
+_MOST_BYTES = 4 * MAX_YAML + 1  # of a file: what is longer is refused by its reader
 _ByFile = dict[str, dict[str, RuleSet]]
 
 
@@ -32,7 +34,7 @@ class RuleShelf:
     def laws(self) -> Mapping[str, Law]:
         """Return the rule sets by name, read anew if a file of the folder changed."""
         try:
-            texts = {} if self._folder is None else _texts(self._folder)
+            texts = mounted.texts(self._folder, MOST_FILES, _MOST_BYTES)
         except OSError as error:
             self.problems = (f"Rule sets: cannot read them: {error.strerror}.",)
             return self._laws
@@ -65,10 +67,4 @@ def read_text(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    with path.open("rb") as stream:
-        return stream.read(4 * MAX_YAML + 1).decode(errors="replace")
-
-
-def _texts(folder: Path) -> dict[str, str]:
-    files = sorted(folder.glob("*.y*ml"))[:MOST_FILES] if folder.is_dir() else []
-    return {path.name: read_text(path) for path in files}
+    return mounted.read_text(path, _MOST_BYTES)

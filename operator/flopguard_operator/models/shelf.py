@@ -8,6 +8,7 @@ what is the matter.
 
 from pathlib import Path
 
+from flopguard_operator import mounted
 from flopguard_operator.api.catalogue import MOST_BYTES, read_entries
 from flopguard_operator.api.fields import SpecError
 from flopguard_operator.models import shipped
@@ -22,7 +23,7 @@ class Shelf:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._seen: tuple[dict[str, bytes], tuple[str, ...]] = ({}, ())
+        self._seen: tuple[dict[str, str], tuple[str, ...]] = ({}, ())
         self._entries: dict[str, tuple[Entry, ...]] = {}
         self._catalogue = shipped.catalogue()
 
@@ -35,11 +36,11 @@ class Shelf:
             self._renew(*seen)
         return self._catalogue
 
-    def _renew(self, texts: dict[str, bytes], problems: tuple[str, ...]) -> None:
+    def _renew(self, texts: dict[str, str], problems: tuple[str, ...]) -> None:
         found: dict[str, tuple[Entry, ...]] = {}
         for name, text in texts.items():
             try:
-                found[name] = read_entries(text.decode(errors="replace"), name)
+                found[name] = read_entries(text, name)
             except SpecError as error:
                 problems = (*problems, f"Private entries: {error}.")
                 found[name] = self._entries.get(name, ())
@@ -70,15 +71,10 @@ def _all(found: dict[str, tuple[Entry, ...]]) -> tuple[Entry, ...]:
     return sum((entries for _, entries in sorted(found.items())), shipped.entries())
 
 
-def _texts(folder: Path | None) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _texts(folder: Path | None) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the YAML files of a folder, bounded, and what could not be read."""
-    if folder is None:
-        return {}, ()
     try:
-        found = {}
-        for path in sorted(folder.glob("*.y*ml"))[:_MOST_FILES]:
-            with path.open("rb") as stream:
-                found[path.name] = stream.read(MOST_BYTES + 1)
+        return mounted.texts(folder, _MOST_FILES, MOST_BYTES + 1), ()
     except OSError as error:
-        return {}, (f"Private entries: cannot read {folder.name}: {error.strerror}.",)
-    return found, ()
+        name = folder.name if folder is not None else ""
+        return {}, (f"Private entries: cannot read {name}: {error.strerror}.",)
