@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,11 @@ from flopguard_operator.cache import Cache
 from flopguard_operator.cycle import Cycle
 from flopguard_operator.ledger import keys
 from flopguard_operator.ledger.errors import LedgerUnavailableError
-from flopguard_operator.ledger.store import SqliteStore
+from flopguard_operator.ledger.export import lines_of
+from flopguard_operator.ledger.findings import Report
+from flopguard_operator.ledger.keys import check_signature
+from flopguard_operator.ledger.store import SqliteStore, export_file
+from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.metrics import Collector
 from flopguard_operator.publishing import Publisher
 from flopguard_operator.settings import Settings
@@ -103,6 +108,16 @@ class World:
         found = [e.event for e in store.load().entries if isinstance(e.event, kind)]
         store.close()
         return found
+
+    def exported(self) -> bytes:
+        """Return the ledger as `flopguard ledger export` writes it."""
+        out = io.BytesIO()
+        export_file(self.path, out)
+        return out.getvalue()
+
+    def verified(self) -> Report:
+        """Return what `flopguard verify` says of the ledger."""
+        return verify_lines(lines_of(io.BytesIO(self.exported())), check_signature)
 
 
 def spent(flops: int, uid: str = "pod-1", **more: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """May it be released? What is still open, and who has to say something?"""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from click.testing import CliRunner, Result
 from flopguard_operator.api.decision import DecisionSpec
 from flopguard_operator.api.fields import read
 from flopguard_operator.cli import main
-from flopguard_operator.ledger.store import export_file
 from standins.world import World
 from unit.test_operator_programs import (
     BASE,
@@ -35,10 +33,8 @@ OWNED = {
 
 def gate(world: World, tmp_path: Path, *more: str) -> Result:
     """Ask for the program of a world."""
-    out = io.BytesIO()
-    export_file(world.path, out)
     file = tmp_path / "ledger.jsonl"
-    file.write_bytes(out.getvalue())
+    file.write_bytes(world.exported())
     command = ["gate", "support-bot", "--ledger", str(file), *more]
     return CliRunner().invoke(main, command)
 

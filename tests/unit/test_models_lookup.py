@@ -13,10 +13,6 @@ from flopguard_operator.api.finetunerun import RunSpec
 from flopguard_operator.ledger.encoding import decode, encode
 from flopguard_operator.ledger.entries import Entry as LedgerEntry
 from flopguard_operator.ledger.entries import TermsSet
-from flopguard_operator.ledger.export import lines_of
-from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.store import export_file
-from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.models import shipped
 from flopguard_operator.models.basis import told
 from flopguard_operator.models.catalogue import NOTHING, Catalogue
@@ -207,7 +203,7 @@ def terms_of(world: World) -> Sequence[TermsSet]:
 
 
 def test_a_revised_figure_judges_the_run_and_its_program_anew(
-    world: World, folder: Path, tmp_path: Path
+    world: World, folder: Path
 ) -> None:
     """Each version is an entry with its threshold, and every verdict replays."""
     world.once(spent(10))
@@ -218,11 +214,6 @@ def test_a_revised_figure_judges_the_run_and_its_program_anew(
         world.once(spent(10 * (version + 1)))
 
     judged = terms_of(world)
-    exported = tmp_path / "ledger.jsonl"
-    with exported.open("wb") as stream:
-        export_file(world.path, stream)
-    with exported.open("rb") as stream:
-        checked = verify_lines(list(lines_of(stream)), check_signature)
     status = world.cache.programs["support-bot"]["status"]
 
     assert known(world)[0] == "True"
@@ -234,7 +225,7 @@ def test_a_revised_figure_judges_the_run_and_its_program_anew(
     assert [event.limit for event in judged][1:] == [str(3 * 10**23), str(15 * 10**22)]
     assert "acme-7b version 2, 2026-05-02" in judged[-1].terms.base.source
     assert status["limitDisplay"] == "1.5e23"
-    assert checked.exit_code == 0
+    assert world.verified().exit_code == 0
 
 
 def test_an_unchanged_catalogue_changes_no_terms(world: World, folder: Path) -> None:

@@ -26,7 +26,7 @@ from flopguard_operator.ledger.export import lines_of
 from flopguard_operator.ledger.findings import Report
 from flopguard_operator.ledger.keys import check_signature
 from flopguard_operator.ledger.policies import Noted, law
-from flopguard_operator.ledger.store import SqliteStore, export_file
+from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.policy.canonical import digest, to_json
 from flopguard_operator.policy.rulesets import PolicyError
@@ -83,23 +83,12 @@ def write(folder: Path, version: int, share: str) -> None:
     (folder / "new").replace(folder / "house.yaml")
 
 
-def checked(world: World, tmp_path: Path) -> Report:
-    """Return what `flopguard verify` says of the world's ledger."""
-    path = tmp_path / "ledger.jsonl"
-    with path.open("wb") as stream:
-        export_file(world.path, stream)
-    with path.open("rb") as stream:
-        return verify_lines(list(lines_of(stream)), check_signature)
-
-
 def wrong(report: Report) -> dict[str, str]:
     """Return the checks that failed, with what they say."""
     return {c.name: c.message for c in report.checks if c.outcome != "ok"}
 
 
-def test_the_rule_set_is_noted_once_before_the_terms(
-    world: World, tmp_path: Path
-) -> None:
+def test_the_rule_set_is_noted_once_before_the_terms(world: World) -> None:
     """With its whole text; a second cycle and a restart note nothing more."""
     world.once(spent(10))
     world.once(spent(20))
@@ -115,7 +104,7 @@ def test_the_rule_set_is_noted_once_before_the_terms(
     assert note.name == "eu-ai-act-30-percent"
     assert note.digest == digest(note.text) == terms[0].policy_digest
     assert len(terms) == 1
-    assert wrong(checked(world, tmp_path)) == {}
+    assert wrong(world.verified()) == {}
 
 
 def test_all_verdicts_stand_side_by_side_and_the_governing_one_is_named(
@@ -154,9 +143,7 @@ def test_metrics_carry_the_verdict_of_each_policy(world: World) -> None:
     }
 
 
-def test_another_policy_shows_the_verdict_before_and_after(
-    world: World, tmp_path: Path
-) -> None:
+def test_another_policy_shows_the_verdict_before_and_after(world: World) -> None:
     """The entry has both limits and both verdicts, and the crossing follows."""
     world.once(spent(3_400))
     world.revise(policy="commission-guidelines-2025")
@@ -168,12 +155,10 @@ def test_another_policy_shows_the_verdict_before_and_after(
     assert (last.limit, last.rule) == ("10000/3", "third")
     assert len(world.recorded(PolicyNoted)) == 2
     assert "ThresholdExceeded" in {c.reason for c in world.recorded(Crossing)}
-    assert wrong(checked(world, tmp_path)) == {}
+    assert wrong(world.verified()) == {}
 
 
-def test_a_revised_base_figure_shows_the_verdict_before_and_after(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_revised_base_figure_shows_the_verdict_before_and_after(world: World) -> None:
     """Back and forth: a figure that was too low is corrected."""
     world.revise(policy="commission-guidelines-2025")
     world.once(spent(3_400))
@@ -183,7 +168,7 @@ def test_a_revised_base_figure_shows_the_verdict_before_and_after(
 
     assert (last.limit_before, last.limit) == ("10000/3", "20000/3")
     assert (last.verdict_before, last.verdict) == ("Exceeded", "NotExceeded")
-    assert wrong(checked(world, tmp_path)) == {}
+    assert wrong(world.verified()) == {}
 
 
 def test_a_change_of_the_budget_alone_shows_no_verdict(world: World) -> None:
@@ -197,7 +182,7 @@ def test_a_change_of_the_budget_alone_shows_no_verdict(world: World) -> None:
 
 
 def test_a_rule_set_of_ones_own_that_changes_is_noted_again(
-    world: World, folder: Path, tmp_path: Path
+    world: World, folder: Path
 ) -> None:
     """Its runs are judged anew by it, with the old and the new verdict."""
     write(folder, 1, "1/2")
@@ -214,7 +199,7 @@ def test_a_rule_set_of_ones_own_that_changes_is_noted_again(
     ]
     assert (last.limit_before, last.limit) == ("5000", "2500")
     assert (last.verdict_before, last.verdict) == ("NotExceeded", "Exceeded")
-    assert wrong(checked(world, tmp_path)) == {}
+    assert wrong(world.verified()) == {}
 
 
 def test_a_broken_rule_set_takes_none_away(world: World, folder: Path) -> None:
@@ -246,9 +231,7 @@ def test_an_unknown_policy_is_refused_with_those_that_there_are(
     )
 
 
-def test_what_does_not_count_holds_nobody_and_the_proof_replays(
-    world: World, tmp_path: Path
-) -> None:
+def test_what_does_not_count_holds_nobody_and_the_proof_replays(world: World) -> None:
     """95 % of one third of 10,000 is held at; the overshoot is of what counts."""
     world.revise(policy="commission-guidelines-2025", threshold={"warnAtPercent": []})
     world.once(recomputing(forward=3_000, recompute=5_000, final=False))
@@ -263,7 +246,7 @@ def test_what_does_not_count_holds_nobody_and_the_proof_replays(
 
     assert hold.reason == "ThresholdApproached"
     assert (proven.upper, proven.overshoot) == (8_400, 3_400 - 3_333)
-    assert wrong(checked(world, tmp_path)) == {}
+    assert wrong(world.verified()) == {}
 
 
 def recomputing(*, forward: int, recompute: int, final: bool = True) -> dict[str, Any]:
@@ -274,7 +257,7 @@ def recomputing(*, forward: int, recompute: int, final: bool = True) -> dict[str
     return objects.pod("pod-1", words=objects.sealed(body))
 
 
-def test_a_ledger_from_before_rule_sets_goes_on(world: World, tmp_path: Path) -> None:
+def test_a_ledger_from_before_rule_sets_goes_on(world: World) -> None:
     """Its first terms are judged by the built-in rules; then the shipped are noted."""
     world.once(spent(10))
     (now,) = world.recorded(TermsSet)
@@ -291,7 +274,7 @@ def test_a_ledger_from_before_rule_sets_goes_on(world: World, tmp_path: Path) ->
 
     assert [bool(event.policy_digest) for event in terms] == [False, True]
     assert (terms[1].verdict_before, terms[1].verdict) == ("NotExceeded", "NotExceeded")
-    assert wrong(checked(world, tmp_path)) == {}
+    assert wrong(world.verified()) == {}
 
 
 def test_a_pack_with_a_rule_set_of_ones_own_verifies(

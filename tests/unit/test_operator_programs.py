@@ -1,6 +1,5 @@
 """What do a program's runs together, and people's decisions, do to each run?"""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,6 @@ from flopguard_operator.ledger.entries import (
     ProgramAdjusted,
     ProgramSet,
 )
-from flopguard_operator.ledger.export import lines_of
-from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.store import export_file
-from flopguard_operator.ledger.verify import verify_lines
 from standins import objects
 from standins.objects import Raw
 from standins.world import World
@@ -87,11 +82,7 @@ def decide(world: World, kind: str, uid: str = "decision-1", **spec: Any) -> Non
 
 def verified(world: World) -> list[str]:
     """Return what is wrong with the ledger, as a stranger sees it."""
-    out = io.BytesIO()
-    export_file(world.path, out)
-    out.seek(0)
-    checked = verify_lines(lines_of(out), check_signature, "")
-    return [check.message for check in checked.checks if check.outcome != "ok"]
+    return [c.message for c in world.verified().checks if c.outcome != "ok"]
 
 
 def held(world: World) -> set[str]:
