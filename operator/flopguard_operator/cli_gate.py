@@ -112,7 +112,12 @@ def _tell(program: str, answers: tuple[gating.Answer, ...], *, machine: bool) ->
 @click.option("--reason", required=True, help="Why, in words for an auditor.")
 @click.option("--evidence", metavar="URL", help="A link to the evidence.")
 @click.option("--expires", metavar="TIME", help="When it ends: 2027-01-31T00:00:00Z.")
-@click.option("--to-flops", metavar="FLOPS", callback=optional_figure)
+@click.option(
+    "--to-flops",
+    metavar="FLOPS",
+    callback=optional_figure,
+    help="Proceed: up to which total.",
+)
 @click.option("--to-program", metavar="PROGRAM", help="Move: where to.")
 @click.option(
     "--as",
