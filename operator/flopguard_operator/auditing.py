@@ -199,6 +199,14 @@ class Auditor:
         # A mark without a page proves nothing: the hook may not be there at all.
         self.hearing.take({u: t for u, t in proven.items() if counts(found.get(u))})
 
+    def unhear(self, streams: Iterable[str]) -> None:
+        """Take back that streams were heard whose marks this cycle does not settle.
+
+        Such as those of a run of which it is not known whether it is still there.
+        """
+        if self._before is not None:
+            self.hearing.unhear(streams, self._before)
+
     def settled(self) -> None:
         """Take in that all marks that were heard are durable.
 

@@ -156,6 +156,7 @@ class Cycle:
         leaving, refused = await self._leaving(refused)
         views += leaving
         raised = self._raise(views, refused, found) if ledger.status == c.TRUE else []
+        self.auditor.unhear(self._unsettled(found, raised))
         views = [await self._watched(view, raised, ledger) for view in views]
         kept = {*self.cache.runs, *self.departures.followed}
         self.auditor.keep({*kept, *(view.ref.uid for view in views)}, pods)
@@ -329,6 +330,19 @@ class Cycle:
                     encode_mark(higher)
                     raised.append((ref.uid, higher))
         return raised
+
+    def _unsettled(
+        self, found: Mapping[str, Mark], raised: list[tuple[str, Mark]]
+    ) -> set[str]:
+        """Return the streams that told more than this cycle takes into the ledger."""
+        higher = {mark.stream: mark for _, mark in raised}
+        unsettled = set()
+        for stream, mark in found.items():
+            of_run = self.books.of_run(self.books.owner.get(stream, ""))
+            known = higher.get(stream) or of_run.get(stream, Mark(stream))
+            if merge(known, mark) != known:
+                unsettled.add(stream)
+        return unsettled
 
     async def _commit(
         self, planned: Planned, raised: list[tuple[str, Mark]], ledger: Condition

@@ -7,7 +7,7 @@ speaks. If the wall clock was set back meanwhile the time between is taken for n
 Times are given in, in milliseconds: nothing here reads a clock.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,6 +76,19 @@ class Hearing:
     def recall(self, memory: tuple[dict[str, int], set[str]]) -> None:
         """Unhear all since: the marks that were heard have not become durable."""
         self.proven, self.heard = dict(memory[0]), set(memory[1])
+
+    def unhear(
+        self, streams: Iterable[str], memory: tuple[dict[str, int], set[str]]
+    ) -> None:
+        """Unhear these streams since: nobody makes their marks durable."""
+        proven, heard = memory
+        for stream in streams:
+            if stream not in heard:
+                self.heard.discard(stream)
+            if stream in proven:
+                self.proven[stream] = proven[stream]
+            else:
+                self.proven.pop(stream, None)
 
     def compare(self, told: Mapping[str, Heard], known: Mapping[str, Mark]) -> None:
         """Compare marks that sidecars tell directly with what was known before.

@@ -197,11 +197,15 @@ def run(
     done = 0
     with ProcessPoolExecutor(jobs) as pool:
         waiting = {pool.submit(_chunk, campaign.name, c): c for c in chunks}
-        for future in as_completed(waiting):
-            chunk = waiting[future]
-            found[chunk.start] = future.result()
-            done += len(chunk)
-            told(done)
+        try:
+            for future in as_completed(waiting):
+                chunk = waiting[future]
+                found[chunk.start] = future.result()
+                done += len(chunk)
+                told(done)
+        except AssertionError:  # a person waits for the seed, not for all others
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return merge(row for first in sorted(found) for row in found[first])
 
 

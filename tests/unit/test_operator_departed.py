@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flopguard_operator import auditing, naming, programs, sidecars
+from flopguard_operator.cluster import ClusterError
 from flopguard_operator.ledger.accounts import totals
 from flopguard_operator.ledger.entries import (
     AttemptOpened,
@@ -272,6 +273,26 @@ def test_a_watch_that_is_late_makes_no_run_depart(scene: Scene) -> None:
 
     assert scene.world.books.head == size
     assert scene.world.cycle.departures.followed == {"run-1"}
+
+
+def test_what_is_heard_while_nobody_knows_whose_it_is_proves_nothing(
+    scene: Scene,
+) -> None:
+    """No entry takes it, so the silence that follows is charged from before it."""
+
+    def refuse() -> set[str]:
+        raise ClusterError(429, "the API server answers 429")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene.world.cluster, "existing", refuse)
+        scene.look(300)
+    for pod in scene.pods.values():
+        pod.speaks = False
+    scene.look(1)
+    scene.look(300)
+
+    assert scene.gaps()[-1].change in {"Opened", "Grown"}
+    assert scene.upper() >= scene.truth()
 
 
 def test_pods_that_the_watch_has_yet_to_tell_of_are_waited_for(scene: Scene) -> None:
