@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from flopguard_operator.api.decision import DecisionSpec
 from flopguard_operator.api.fields import read
 from flopguard_operator.cli import main
+from standins import objects
 from standins.world import World
 from unit.test_operator_programs import (
     BASE,
@@ -77,6 +78,42 @@ def test_a_met_criterion_opens_its_duties(world: World, tmp_path: Path) -> None:
     world.once()
 
     assert gate(world, tmp_path).exit_code == 0
+
+
+def recomputed(flops: int) -> objects.Raw:
+    """Return a pod that recomputed its activations and did nothing else."""
+    made = pod("first", 1, ended=True)
+    (said,) = made["status"]["initContainerStatuses"]
+    body = json.loads(objects.final_record(flops))
+    body["done"] |= {"forward": f"{0:044d}", "recompute": f"{flops:044d}"}
+    said["state"]["terminated"]["message"] = objects.sealed(body)
+    return made
+
+
+BESIDE: dict[str, tuple[objects.Raw, objects.Raw]] = {
+    "a budget counts what the policy does not": (
+        {"policy": "commission-guidelines-2025", "budget": {"maxFlops": "1e23"}},
+        recomputed(6 * 10**22),
+    ),
+    "a further line counts the base too": (
+        {"baseModel": {**BASE, "pretrainingFlops": "9.9e22"}},
+        pod("first", 2 * 10**21, ended=True),
+    ),
+}
+
+
+@pytest.mark.parametrize(("spec", "first"), BESIDE.values(), ids=BESIDE.keys())
+def test_no_decision_is_due_for_what_another_line_counts(
+    world: World, tmp_path: Path, spec: objects.Raw, first: objects.Raw
+) -> None:
+    """Where the operator warns, and holds nothing, the gate asks for no decision."""
+    program(world, **{**OWNED, **spec})
+    world.once(first)
+    found = gate(world, tmp_path)
+
+    assert world.cache.programs["support-bot"]["status"]["state"] == "Warning"
+    assert "ok    decision: No decision is due" in found.output
+    assert found.exit_code == 0, found.output
 
 
 def packed(world: World, tmp_path: Path, name: str) -> Result:

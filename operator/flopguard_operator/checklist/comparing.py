@@ -92,8 +92,8 @@ def decision(
     else:
         by = next((one for one in reversed(valid) if one.kind == PROCEED), None)
         who = f"{by.decided_by} ({by.name})" if by is not None else "Somebody"
-        upper = f"{display(totals.upper)} of {display(decided.allowed)} FLOPs are used"
-        yield ok(DECISION, "proceed", f"{who} decided to proceed: {upper}.")
+        used = f"{display(due.counted)} of {display(decided.allowed)} FLOPs are used"
+        yield ok(DECISION, "proceed", f"{who} decided to proceed: {used}.")
     for one in account.decisions:
         if one.decision in account.expired:
             said = f"{one.kind} by {one.decided_by} ({one.name}) expired {one.expires}."

@@ -42,7 +42,7 @@ def answers(found: Standing, noted: Noted) -> tuple[Answer, ...]:
     return (
         _runs(found),
         _holds(found),
-        _review(found),
+        _review(found, noted),
         _owners(found),
         *_gaps(found),
         *_duties(found, noted),
@@ -73,12 +73,13 @@ def _holds(found: Standing) -> Answer:
     return _closed("holds", "Nothing is held.")
 
 
-def _review(found: Standing) -> Answer:
+def _review(found: Standing, noted: Noted) -> Answer:
     terms = found.account.program_set
     if terms is None:
         return _open("decision", "The ledger has no terms of the program.")
     line = terms.terms.approach.hold_at_percent
-    counted = max((v.counted for v in found.verdicts), default=found.totals.upper)
+    rules = noted.of(terms)
+    counted = judge(rules, terms.terms.base, found.totals, terms.day).counted
     used = f"{display(counted)} of {display(Fraction(terms.limit))} FLOPs"
     if counted * 100 < line * Fraction(terms.limit):
         text = f"No decision is due: {used} are below {line} %."
