@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -15,11 +16,11 @@ from flopguard_operator.cli_files import (
     epilog,
     verified,
 )
+from flopguard_operator.cli_rulebooks import beside, rule_sets, rules_option
 from flopguard_operator.ledger import findings
 from flopguard_operator.ledger.findings import Report
 from flopguard_operator.report.escaping import as_line
 from flopguard_operator.report.sections import OUTCOMES
-from flopguard_operator.rulebooks import shipped
 
 _COMPLETE, _INCOMPLETE = 0, 2
 _MARKS = {OK: "ok     ", MISSING: "MISSING"}
@@ -47,8 +48,11 @@ _MARKS = {OK: "ok     ", MISSING: "MISSING"}
 @click.option(
     "--vkey", default="", metavar="KEY", help="The key that must have signed."
 )
+@rules_option
 @click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
-def audit_jobs(name: str, file: str, vkey: str, *, machine: bool) -> None:
+def audit_jobs(
+    name: str, file: str, vkey: str, rules: tuple[Path, ...], *, machine: bool
+) -> None:
     """Walk past, running and imported jobs through one checklist, say what is missing.
 
     Reference, estimate, comparison, decision, evidence. A RUN is namespace/name or a
@@ -57,7 +61,7 @@ def audit_jobs(name: str, file: str, vkey: str, *, machine: bool) -> None:
     lines, checked = verified(file, vkey)
     entries = entries_of(lines)
     try:
-        found = audit(name, entries, tuple(shipped().values()))
+        found = audit(name, entries, beside(entries, rule_sets(rules)))
     except NotFoundError as error:
         raise UnusableError(as_line(str(error))) from error
     if machine:

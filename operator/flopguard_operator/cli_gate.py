@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from flopguard_operator.cli_files import (
     epilog,
     verified,
 )
+from flopguard_operator.cli_rulebooks import beside, rule_sets, rules_option
 from flopguard_operator.ledger import gating, standing
 from flopguard_operator.ledger.accounts import fold
 from flopguard_operator.ledger.findings import OK
@@ -52,13 +54,17 @@ _NEEDS = {
 @click.option(
     "--vkey", default="", metavar="KEY", help="The key that must have signed."
 )
+@rules_option
 @click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
-def gate(program: str, file: str, vkey: str, *, machine: bool) -> None:
+def gate(
+    program: str, file: str, vkey: str, rules: tuple[Path, ...], *, machine: bool
+) -> None:
     """Say whether what PROGRAM made may be released; exit 0 only if it may.
 
     The ledger has to verify; nothing may be held; a valid decision has to cover the
-    total where one is due; owners are named, gaps accepted, and the duties that come
-    with a criterion that is met recorded as done. Exit code 1: something is open.
+    total where one is due; owners are named, gaps accepted, and once the criterion of
+    the policy that governs is met its duties are recorded as done. Those of other
+    policies are told (note), and decide nothing. Exit code 1: something is open.
     """
     lines, checked = verified(file, vkey)
     if checked.outcome != OK:
@@ -74,25 +80,36 @@ def gate(program: str, file: str, vkey: str, *, machine: bool) -> None:
         message = f'the ledger holds no program "{program}"; it holds: {known}'
         raise UnusableError(as_line(message))
     runs = standing.members(program, accounts.values())
+    laws = beside(entries, rule_sets(rules))
     try:
-        answers = gating.answers(standing.of(found, runs, noted), noted)
+        answers = gating.answers(standing.of(found, runs, noted), noted, laws)
     except PolicyError as error:
         raise MismatchError(as_line(str(error))) from error
     _tell(program, answers, machine=machine)
-    sys.exit(0 if all(answer.ok for answer in answers) else 1)
+    sys.exit(1 if _opened(answers) else 0)
+
+
+def _opened(answers: tuple[gating.Answer, ...]) -> list[gating.Answer]:
+    return [answer for answer in answers if answer.governs and not answer.ok]
 
 
 def _tell(program: str, answers: tuple[gating.Answer, ...], *, machine: bool) -> None:
-    opened = [answer for answer in answers if not answer.ok]
+    opened = _opened(answers)
     if machine:
         rows = [
-            {"name": a.name, "ok": a.ok, "message": as_line(a.message)} for a in answers
+            {
+                "name": a.name,
+                "ok": a.ok,
+                "governs": a.governs,
+                "message": as_line(a.message),
+            }
+            for a in answers
         ]
         said = {"program": program, "open": len(opened), "answers": rows}
         click.echo(json.dumps(said, indent=2))
         return
     for answer in answers:
-        mark = "ok  " if answer.ok else "OPEN"
+        mark = "ok  " if answer.ok else "OPEN" if answer.governs else "note"
         click.echo(f"{mark}  {answer.name}: {as_line(answer.message)}")
     end = "may be released" if not opened else f"may not: {len(opened)} open"
     click.echo(f"{as_line(program)}: {end}")

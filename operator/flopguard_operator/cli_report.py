@@ -15,9 +15,11 @@ from flopguard_operator.cli_files import (
     verified,
     write_text,
 )
+from flopguard_operator.cli_rulebooks import beside, rule_sets, rules_option
 from flopguard_operator.ledger.accounts import Account, fold
 from flopguard_operator.ledger.census import program_of
 from flopguard_operator.ledger.findings import OK, Report
+from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.report.as_csv import as_csv
 from flopguard_operator.report.as_json import as_json
 from flopguard_operator.report.document import compose
@@ -31,7 +33,6 @@ from flopguard_operator.report.gathering import gather
 from flopguard_operator.report.html import page
 from flopguard_operator.report.markdown import markdown
 from flopguard_operator.report.sections import OUTCOMES
-from flopguard_operator.rulebooks import shipped
 
 _MOST_NAMES = 20  # of runs, in the message that none fits
 
@@ -64,6 +65,7 @@ _MOST_NAMES = 20  # of runs, in the message that none fits
 @click.option(
     "--vkey", default="", metavar="KEY", help="The key that must have signed."
 )
+@rules_option
 def report(  # noqa: PLR0913 - one parameter per option
     *,
     subject: str | None,
@@ -73,6 +75,7 @@ def report(  # noqa: PLR0913 - one parameter per option
     machine: bool,
     output: Path | None,
     vkey: str,
+    rules: tuple[Path, ...],
 ) -> None:
     """Report on programs and runs: verdict, figures, timeline, law, duties.
 
@@ -86,27 +89,31 @@ def report(  # noqa: PLR0913 - one parameter per option
     if subject is not None and run is not None:
         message = "name the program or run once: as an argument, or with --run"
         raise click.UsageError(message)
-    facts, checked = made(file, subject if run is None else run, vkey)
+    known = rule_sets(rules)
+    facts, checked = made(file, subject if run is None else run, known, vkey)
     write_text(_formatted(facts, "json" if machine else form), output)
     if checked.outcome != OK:
         click.echo(f"{OUTCOMES[checked.outcome]} See: flopguard verify", err=True)
     sys.exit(checked.exit_code)
 
 
-def made(file: str, subject: str | None, vkey: str = "") -> tuple[ReportFacts, Report]:
+def made(
+    file: str, subject: str | None, known: Mapping[str, RuleSet], vkey: str = ""
+) -> tuple[ReportFacts, Report]:
     """Return the facts of a report, and what the verification of its ledger found.
 
     Args:
         file: the ledger.
         subject: a program's name, a run's NAMESPACE/NAME or UID; None for everything.
+        known: rule sets by name, that stand beside those of the ledger.
         vkey: of the key that must have signed, "" for any.
     """
     lines, checked = verified(file, vkey)
     entries = entries_of(lines)
     accounts = fold(entries)
     only = None if subject is None else chosen(accounts, subject)
-    beside = tuple(shipped().values())
-    return gather(accounts, entries, ledger_facts(checked), beside, only), checked
+    laws = beside(entries, known)
+    return gather(accounts, entries, ledger_facts(checked), laws, only), checked
 
 
 def chosen(accounts: Mapping[str, Account], subject: str) -> set[str]:

@@ -1,11 +1,13 @@
 """Open rule sets for the command line: the shipped ones, and custom ones in files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from flopguard_operator.cli_files import MismatchError, told
+from flopguard_operator.ledger.entries import Entry
+from flopguard_operator.ledger.policies import in_use, noted_in
 from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.report.escaping import as_line
 from flopguard_operator.rulebooks import shipped
@@ -35,3 +37,16 @@ def rule_sets(files: tuple[Path, ...]) -> Mapping[str, RuleSet]:
         return {**found, **load(texts, found)}
     except ValueError as error:  # SpecError
         raise MismatchError(as_line(str(error))) from error
+
+
+def beside(
+    entries: Sequence[Entry], known: Mapping[str, RuleSet]
+) -> tuple[RuleSet, ...]:
+    """Return the rule sets whose verdicts stand beside that of the one that governs.
+
+    Args:
+        entries: of a ledger; the rule sets that it was judged by are among them.
+        known: the others, by name: the shipped ones, and those of files.
+    """
+    used = in_use(entries, noted_in(entries))
+    return (*known.values(), *(used[name] for name in used if name not in known))

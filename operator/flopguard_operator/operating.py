@@ -75,7 +75,7 @@ def _reports(cycle: Cycle) -> Reports:
     def size() -> int:
         return books.head.size if books.head is not None else 0
 
-    return Reports(cycle.settings.ledger, names, size)
+    return Reports(cycle.settings.ledger, names, size, cycle.settings.policies)
 
 
 async def _replaced(cluster: Cluster) -> None:

@@ -57,11 +57,13 @@ class Reports:
         ledger: its file, which is only read.
         names: gives what there are reports on: programs, and runs as "NS/NAME".
         size: gives the number of the ledger's entries.
+        policies: folder of custom rule sets, None for none.
     """
 
     ledger: Path
     names: Callable[[], Iterable[str]]
     size: Callable[[], int]
+    policies: Path | None = None
     _pages: OrderedDict[str, _Made] = field(default_factory=OrderedDict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: int = 0
@@ -121,7 +123,7 @@ class Reports:
 
     async def _make(self, name: str) -> _Made | None:
         size = self.size()
-        body = await rendered(self.ledger, name)
+        body = await rendered(self.ledger, name, self.policies)
         if body is None:
             return None
         made = self._pages[name] = _Made(body, size, time.monotonic())
@@ -131,7 +133,9 @@ class Reports:
         return made
 
 
-async def rendered(ledger: Path, name: str) -> bytes | None:
+async def rendered(
+    ledger: Path, name: str, policies: Path | None = None
+) -> bytes | None:
     """Return a page as a process of its own makes it; None if it cannot."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -139,6 +143,7 @@ async def rendered(ledger: Path, name: str) -> bytes | None:
         "flopguard_operator.rendering",
         str(ledger),
         name,
+        str(policies or ""),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

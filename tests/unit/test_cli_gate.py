@@ -80,6 +80,66 @@ def test_a_met_criterion_opens_its_duties(world: World, tmp_path: Path) -> None:
     assert gate(world, tmp_path).exit_code == 0
 
 
+def test_duties_of_other_policies_are_told_and_decide_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    """30 % of the base is passed, one third of it is not: the third governs."""
+    program(world, **{**OWNED, "policy": "commission-guidelines-2025"})
+    decide(world, "Proceed", toFlops="3.2e22")
+    world.once(pod("first", LIMIT + 1, ended=True))
+    found = gate(world, tmp_path)
+    rows = json.loads(gate(world, tmp_path, "--json").output)["answers"]
+    duties = [row for row in rows if row["name"].startswith("duty ")]
+
+    assert found.exit_code == 0, found.output
+    assert "criterion of commission-guidelines-2025 is not met: no" in found.output
+    assert "note  duty technical-documentation: " in found.output
+    assert "of eu-ai-act-30-percent, strictest is met, which does not" in found.output
+    assert duties
+    assert not any(row["ok"] or row["governs"] for row in duties)
+
+
+def test_a_duty_of_the_policy_that_governs_and_of_others_is_asked_for_once(
+    world: World, tmp_path: Path
+) -> None:
+    """It governs: it has to be done, whoever else brings it."""
+    program(world, **OWNED)
+    decide(world, "Proceed", toFlops="1e25")
+    world.once(pod("first", 2 * LIMIT, ended=True))
+    rows = json.loads(gate(world, tmp_path, "--json").output)["answers"]
+    duties = [row for row in rows if row["name"].startswith("duty ")]
+
+    assert len({row["name"] for row in duties}) == len(duties) > 0
+    assert all(row["governs"] for row in duties)
+
+
+def test_a_rule_set_of_ones_own_stands_beside(world: World, tmp_path: Path) -> None:
+    """Its duties are told, and say nothing about the release."""
+    (tmp_path / "house.yaml").write_text(HOUSE)
+    program(world, **OWNED)
+    world.once(pod("first", 10, ended=True))
+    found = gate(world, tmp_path, "--rules", str(tmp_path / "house.yaml"))
+
+    assert found.exit_code == 0, found.output
+    assert "note  duty copyright-policy: " in found.output
+    assert "the indicative criterion of house-rules is met" in found.output
+
+
+HOUSE = """
+name: house-rules
+version: "1"
+title: Nothing is allowed
+law: eu-ai-act
+counts: {training: [forward], cumulative: [forward]}
+rules:
+  - name: fixed
+    limit: "5"
+    basis: training
+    citation: House rules 1
+    explanation: "{model}: {limit} FLOPs."
+"""
+
+
 def recomputed(flops: int) -> objects.Raw:
     """Return a pod that recomputed its activations and did nothing else."""
     made = pod("first", 1, ended=True)

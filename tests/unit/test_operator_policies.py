@@ -295,6 +295,48 @@ def test_a_pack_with_a_rule_set_of_ones_own_verifies(
     assert verified.exit_code == 0, verified.output
 
 
+@pytest.mark.parametrize("form", ["html", "md", "json"])
+def test_a_rule_set_of_ones_own_stands_in_each_form_of_the_report(
+    world: World, folder: Path, form: str
+) -> None:
+    """Of its file, or of the ledger where something is judged by it."""
+    write(folder, 1, "1/4")
+    world.once(spent(3_400))
+
+    def reported(*more: str) -> str:
+        words = ["report", "--ledger", str(world.path), "--format", form, *more]
+        found = CliRunner().invoke(main, words)
+        assert found.exit_code == 0, found.output
+        return found.output
+
+    name = "house-rules"
+    assert name not in reported().replace("house\\-rules", name)
+    given = reported("--rules", str(folder / "house.yaml"))
+    assert name in given.replace("house\\-rules", name)
+
+    world.revise(policy="house-rules")
+    world.once(spent(3_500))
+    world.revise(policy="eu-ai-act-30-percent")
+    world.once(spent(3_600))
+    assert name in reported().replace("house\\-rules", name)
+
+
+def test_the_text_that_was_used_last_stands_beside(world: World, folder: Path) -> None:
+    """A rule set that was taken back is told as it is now, not as it was noted last."""
+    world.revise(policy="house-rules")
+    for version, share in ((1, "1/2"), (2, "1/4"), (1, "1/2")):
+        write(folder, version, share)
+        world.once(spent(10))
+    world.revise(policy="eu-ai-act-30-percent")
+    world.once(spent(20))
+    found = CliRunner().invoke(main, ["report", "--ledger", str(world.path), "--json"])
+    (run,) = json.loads(found.output)["runs"]
+
+    assert [p["limit"] for p in run["policies"] if p["policy"] == "house-rules"] == [
+        "5000"
+    ]
+
+
 DEFAULT = shipped_laws()["eu-ai-act-30-percent"]
 GUIDELINES = shipped_laws()["commission-guidelines-2025"]
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -64,6 +65,25 @@ def test_report_is_served_with_headers_that_let_it_do_nothing(ledger: Path) -> N
     asked(of(ledger), act)
 
 
+def test_served_report_has_the_rule_sets_of_ones_own(
+    ledger: Path, tmp_path: Path
+) -> None:
+    """From the folder that the operator reads; a broken file takes no page away."""
+    text = Path("examples/manifests/policies.yaml").read_text()
+    (manifest,) = (raw for raw in yaml.safe_load_all(text))
+    for name, rules in manifest["data"].items():
+        (tmp_path / name).write_text(rules)
+    (tmp_path / "broken.yaml").write_text("name: broken\n")
+
+    async def act(client: Client) -> None:
+        text = await (await client.get(f"/reports/{NAME}")).text()
+        assert all(
+            yaml.safe_load(rules)["name"] in text for rules in manifest["data"].values()
+        )
+
+    asked(Reports(ledger, lambda: (NAME,), lambda: 17, tmp_path), act)
+
+
 def test_index_lists_names_and_nothing_in_them_is_markup(ledger: Path) -> None:
     """Even a name that no API server would take arrives as the text that it is."""
     hostile = '"><script>alert(1)</script>'
@@ -113,7 +133,7 @@ def test_page_is_kept_until_the_ledger_has_grown(
     """A reader who reloads starts nothing; what is new is shown after a while."""
     made: list[str] = []
 
-    async def count(_: Path, name: str) -> bytes:
+    async def count(_: Path, name: str, _policies: Path | None) -> bytes:
         made.append(name)
         return b"page"
 
@@ -143,7 +163,7 @@ def test_many_readers_make_one_page_at_a_time(
     names = tuple(f"ml/run-{n}" for n in range(20))
     now = most = 0
 
-    async def slow(_: Path, name: str) -> bytes:
+    async def slow(_: Path, name: str, _policies: Path | None) -> bytes:
         nonlocal now, most
         now += 1
         most = max(most, now)

@@ -9,15 +9,15 @@ from flopguard_operator.checklist.items import (
     Audited,
     Item,
     missing,
+    note,
     ok,
 )
 from flopguard_operator.checklist.runs import Ledger
-from flopguard_operator.ledger import gating, standing
+from flopguard_operator.ledger import gating, policies, standing
 from flopguard_operator.ledger.accounts import Account, fold
 from flopguard_operator.ledger.entries import Entry, RunsCounted
 from flopguard_operator.ledger.policies import noted_in
 from flopguard_operator.ledger.standing import Standing
-from flopguard_operator.policy.evaluation import PolicyVerdict, side_by_side
 from flopguard_operator.policy.rulesets import PolicyError, RuleSet
 
 _ASKED = ("owners", "duty", "runs")  # of the gate's answers; the others are here too
@@ -110,18 +110,10 @@ def _items(found: Standing, ledger: Ledger) -> Iterator[Item]:
     if terms is None:
         return
     yield from comparing.reference(terms.terms.base)
-    yield from comparing.comparison(_verdicts(found, ledger), "", terms.citation)
+    verdicts = policies.verdicts(terms, found.totals, ledger.noted, ledger.laws)
+    yield from comparing.comparison(verdicts, "", terms.citation)
     yield from comparing.decision(found.account, terms, found.totals, ledger.noted)
-    for answer in gating.answers(found, ledger.noted):
+    for answer in gating.answers(found, ledger.noted, ledger.laws):
         if answer.name.startswith(_ASKED):
-            kind = ok if answer.ok else missing
+            kind = note if not answer.governs else ok if answer.ok else missing
             yield kind(DECISION, answer.name, answer.message)
-
-
-def _verdicts(found: Standing, ledger: Ledger) -> tuple[PolicyVerdict, ...]:
-    terms = found.account.program_set
-    if terms is None:
-        return ()
-    rules = ledger.noted.of(terms)
-    laws = [rules, *(each for each in ledger.laws if each.name != rules.name)]
-    return side_by_side(laws, terms.terms.base, found.totals, terms.day)

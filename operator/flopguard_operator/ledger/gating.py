@@ -4,20 +4,21 @@ One answer for each thing that has to be in order, each with a sentence that say
 is missing. Nothing is decided here: people did, and the ledger holds it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from flopguard_operator.flops import display
-from flopguard_operator.ledger import standing
+from flopguard_operator.ledger import policies, standing
 from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.duties import Owed, fulfilled, owed
 from flopguard_operator.ledger.policies import Noted
 from flopguard_operator.ledger.standing import PROCEED, Standing
 from flopguard_operator.policy.checks import holds
-from flopguard_operator.policy.evaluation import judge
-from flopguard_operator.policy.rulesets import Duty, RuleSet
+from flopguard_operator.policy.evaluation import PolicyVerdict
+from flopguard_operator.policy.rulesets import RuleSet
 
-FULFIL, ACCEPT_GAP = "Fulfil", "AcceptGap"
+ACCEPT_GAP = "AcceptGap"
 
 
 @dataclass(frozen=True)
@@ -27,25 +28,31 @@ class Answer:
     name: str
     ok: bool
     message: str  # one sentence
+    governs: bool = True  # False: it is told, and decides nothing
 
 
-def answers(found: Standing, noted: Noted) -> tuple[Answer, ...]:
+def answers(
+    found: Standing, noted: Noted, beside: Iterable[RuleSet] = ()
+) -> tuple[Answer, ...]:
     """Return what has to be in order before a program's model is released.
 
     Args:
         found: where the program stands.
         noted: the ledger's rule sets.
+        beside: rule sets that do not govern: their duties are told.
 
     Raises:
         PolicyError: the program cannot be judged by its terms.
     """
+    terms, total = found.account.program_set, found.totals
+    verdicts = policies.verdicts(terms, total, noted, beside) if terms else ()
     return (
         _runs(found),
         _holds(found),
-        _review(found, noted),
+        _review(found, verdicts),
         _owners(found),
         *_gaps(found),
-        *_duties(found, noted),
+        *_duties(found, verdicts),
     )
 
 
@@ -73,13 +80,12 @@ def _holds(found: Standing) -> Answer:
     return _closed("holds", "Nothing is held.")
 
 
-def _review(found: Standing, noted: Noted) -> Answer:
+def _review(found: Standing, verdicts: Sequence[PolicyVerdict]) -> Answer:
     terms = found.account.program_set
     if terms is None:
         return _open("decision", "The ledger has no terms of the program.")
     line = terms.terms.approach.hold_at_percent
-    rules = noted.of(terms)
-    counted = judge(rules, terms.terms.base, found.totals, terms.day).counted
+    counted = verdicts[0].counted
     used = f"{display(counted)} of {display(Fraction(terms.limit))} FLOPs"
     if counted * 100 < line * Fraction(terms.limit):
         text = f"No decision is due: {used} are below {line} %."
@@ -120,38 +126,37 @@ def _gaps(found: Standing) -> Iterator[Answer]:
                 yield _open("gap", f"{text}: {advice}.")
 
 
-def _duties(found: Standing, noted: Noted) -> Iterator[Answer]:
-    """Yield an answer for each duty that comes with a criterion that is met."""
-    terms = found.account.program_set
-    if terms is None:
+def _duties(found: Standing, verdicts: Sequence[PolicyVerdict]) -> Iterator[Answer]:
+    """Yield an answer for each duty that comes with a criterion that is met.
+
+    Those of the policy that governs have to be done; those of others are told.
+    """
+    if not verdicts:
         return
-    rules = noted.of(terms)
-    verdict = judge(rules, terms.terms.base, found.totals, terms.day)
-    if not verdict.exceeded:
-        text = f"The indicative criterion of {rules.name} is not met: no duties."
+    name = verdicts[0].policy
+    if not verdicts[0].exceeded:
+        text = f"The indicative criterion of {name} is not met: no duties of it."
         yield _closed("duties", text)
-        return
-    done = fulfilled(found.account)
-    for duty in verdict.duties:
-        yield _duty(duty, rules, done)
+    for one in owed(verdicts, fulfilled(found.account)):
+        yield _duty(one, name)
 
 
-def _duty(duty: Duty, rules: RuleSet, done: Mapping[str, str]) -> Answer:
-    name = f"duty {duty.name}"
-    if duty.name in done:
-        return _closed(name, f"{duty.article}: done, see {done[duty.name]}.")
-    text = (
-        f"{duty.article}: the indicative criterion of {rules.name} is met and this is "
-        f"open (flopguard decide Fulfil --duty {duty.name} --evidence URL)."
-    )
-    return _open(name, text)
+def _duty(one: Owed, governing: str) -> Answer:
+    """Return the answer for a duty; `governing` is the policy that decides."""
+    name, governs = f"duty {one.duty.name}", governing in one.policies
+    if one.done is not None:
+        text = f"{one.duty.article}: done, see {one.done.evidence}."
+        return Answer(name, ok=True, message=text, governs=governs)
+    met = ", ".join(one.policies[:1] if governs else one.policies)
+    text = f"{one.duty.article}: the indicative criterion of {met} is met"
+    if governs:
+        advice = f"flopguard decide Fulfil --duty {one.duty.name} --evidence URL"
+        text += f" and this is open ({advice})."
+    else:
+        text += f", which does not govern here ({governing} does); it is not recorded."
+    return Answer(name, ok=False, message=text, governs=governs)
 
 
 def accepted_gaps(run: Account) -> set[str]:
     """Return the streams whose charge for silence a person accepted."""
     return {one.target for one in standing.of_kind(run, ACCEPT_GAP)}
-
-
-def fulfilled(account: Account) -> dict[str, str]:
-    """Return the duties that are recorded as done, with their evidence."""
-    return {one.target: one.evidence for one in standing.of_kind(account, FULFIL)}

@@ -4,6 +4,7 @@ A run is judged by the text that its newest terms refer to, whatever is noted la
 whatever ships with the version that replays the ledger.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +17,11 @@ from flopguard_operator.ledger.entries import (
 )
 from flopguard_operator.policy.canonical import digest, from_json, to_json
 from flopguard_operator.policy.checks import evaluate
-from flopguard_operator.policy.evaluation import is_over
+from flopguard_operator.policy.evaluation import (
+    PolicyVerdict,
+    is_over,
+    side_by_side,
+)
 from flopguard_operator.policy.rules import (
     built_in,
     counted,
@@ -93,6 +98,20 @@ def noted_in(entries: Iterable[Entry]) -> Noted:
     return noted
 
 
+def in_use(entries: Iterable[Entry], noted: Noted) -> dict[str, RuleSet]:
+    """Return the rule sets that runs and programs are judged by, by name.
+
+    Of several texts of one name the one that was used last. What was never noted is
+    left out.
+    """
+    found: dict[str, RuleSet] = {}
+    for entry in entries:
+        if isinstance(entry.event, TermsSet | ProgramSet):
+            with contextlib.suppress(PolicyError):
+                found[entry.event.terms.policy] = noted.of(entry.event)
+    return found
+
+
 @dataclass(frozen=True)
 class Law:
     """A rule set with the entry that notes it."""
@@ -138,6 +157,30 @@ def judged(
         PolicyError: the terms cannot be judged by.
     """
     return evaluate(terms.terms, totals, noted.of(terms), terms.day, decided)
+
+
+def laws(
+    terms: Judgeable, noted: Noted, beside: Iterable[RuleSet]
+) -> tuple[RuleSet, ...]:
+    """Return the rule set of some terms, then the others that stand beside it.
+
+    Raises:
+        PolicyError: it was never noted, or has another name than the terms say.
+    """
+    rules = noted.of(terms)
+    return (rules, *(each for each in beside if each.name != rules.name))
+
+
+def verdicts(
+    terms: Judgeable, totals: Totals, noted: Noted, beside: Iterable[RuleSet] = ()
+) -> tuple[PolicyVerdict, ...]:
+    """Return the verdicts of all rule sets, that of the one that governs first.
+
+    Raises:
+        PolicyError: as `laws`, or the terms cannot be judged by one of them.
+    """
+    found = laws(terms, noted, beside)
+    return side_by_side(found, terms.terms.base, totals, terms.day)
 
 
 def is_change(before: TermsSet, now: TermsSet) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from flopguard_operator.flops import display
+from flopguard_operator.ledger.forecasts import due as due_by
 from flopguard_operator.policy.evaluation import CROSSED, UNSAID, LineVerdict
 from flopguard_operator.policy.rulesets import Note
 from flopguard_operator.policy.terms import BaseModel
@@ -13,7 +14,7 @@ from flopguard_operator.report.duties import DutyFacts
 from flopguard_operator.report.facts import SubjectFacts
 from flopguard_operator.report.form import Form
 from flopguard_operator.report.judgement import criteria
-from flopguard_operator.report.moments import day_after, when
+from flopguard_operator.report.moments import when
 from flopguard_operator.report.sections import exactly
 
 _SAID = {CROSSED: "crossed", UNSAID: "cannot be said, the base is not known"}
@@ -233,7 +234,7 @@ def notification_state(subject: SubjectFacts) -> str:
     forecast = subject.account.forecast
     timed = [d for law in subject.laws for d in law.duties if d.within_days is not None]
     if forecast is not None and forecast.first_known and timed:
-        due = day_after(forecast.first_known, timed[0].within_days or 0)
+        due = due_by(timed[0], forecast.first_known)[:10]
         return (
             f"A forecast of {when(forecast.first_known)} UTC says that the criterion"
             f" will be met: due by {due}. {timed[0].text} ({timed[0].article})"

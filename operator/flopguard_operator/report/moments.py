@@ -16,11 +16,3 @@ def moment(at: int) -> str:
         return f"{_BEGINNING + timedelta(milliseconds=at):%Y-%m-%d %H:%M}"
     except OverflowError:
         return "a day beyond the calendar"
-
-
-def day_after(at: str, days: int) -> str:
-    """Return the day that is so many days after a time; "" for a text that is none."""
-    try:
-        return (datetime.fromisoformat(at) + timedelta(days=days)).date().isoformat()
-    except (ValueError, OverflowError):
-        return ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from flopguard_operator.ledger.entries import ProgramSet, TermsSet
-from flopguard_operator.ledger.policies import Noted, judged
+from flopguard_operator.ledger.policies import Noted, judged, laws
 from flopguard_operator.policy.checks import budget_limit
 from flopguard_operator.policy.evaluation import PolicyVerdict, side_by_side
 from flopguard_operator.policy.rules import Governing, governing
@@ -49,12 +49,11 @@ def opinion(
         return Opinion(None, None, None, (), problem)
     terms = set_.terms
     try:
-        rules = law.noted.of(set_)
         verdicts = judged(set_, counted, law.noted, decided)
-        threshold = governing(terms.base, rules, set_.day)
-        laws = (rules, *(each for each in law.beside if each.name != rules.name))
-        policies = side_by_side(laws, terms.base, counted, set_.day)
+        threshold = governing(terms.base, law.noted.of(set_), set_.day)
+        all_laws = laws(set_, law.noted, law.beside)
+        policies = side_by_side(all_laws, terms.base, counted, set_.day)
     except PolicyError as error:
         return Opinion(terms, None, None, (), str(error))
     budget = budget_limit(terms.budget, threshold.limit)
-    return Opinion(terms, threshold, budget, verdicts, "", policies, laws)
+    return Opinion(terms, threshold, budget, verdicts, "", policies, all_laws)
