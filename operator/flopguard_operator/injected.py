@@ -60,7 +60,7 @@ def install(pod: Raw, images: Images) -> dict[str, Any]:
     }
 
 
-def sidecar(pod: Raw, images: Images) -> dict[str, Any]:
+def sidecar(pod: Raw, images: Images, *, gpu: str = "Auto") -> dict[str, Any]:
     """Return the native sidecar that carries the pages out of the pod.
 
     No probe: readiness of a sidecar counts for the pod, and a restart for want of
@@ -78,6 +78,7 @@ def sidecar(pod: Raw, images: Images) -> dict[str, Any]:
             {"name": "FLOPGUARD_POD_UID", "valueFrom": pod_uid},
             # Else a Service called "flopguard" beside the pod would set it to a URL.
             {"name": "FLOPGUARD_PORT", "value": str(naming.SIDECAR_PORT)},
+            {"name": "FLOPGUARD_GPU", "value": gpu},
         ],
         "ports": [
             {

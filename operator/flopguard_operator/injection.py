@@ -66,8 +66,8 @@ def patch(
     Args:
         pod: The pod, as the API server sent it.
         run_name: The run that claims the pod.
-        metering: `spec.metering` of that run; `hook`, `container` and `profiler` are
-            read.
+        metering: `spec.metering` of that run; `hook`, `gpu`, `container` and
+            `profiler` are read.
         images: The images to inject.
     """
     chosen = list(obstacles.targets(pod, metering))
@@ -80,7 +80,7 @@ def patch(
     return [
         *_label(pod, run_name),
         *_append("/spec/volumes", at(pod, "spec", "volumes"), injected.volume()),
-        *_init_containers(pod, images),
+        *_init_containers(pod, metering, images),
         *(
             operation
             for index, container in enumerate(at(pod, "spec", "containers"))
@@ -101,7 +101,9 @@ def _is_armed(container: Raw) -> bool:
     )
 
 
-def _init_containers(pod: Raw, images: Images) -> Iterator[Operation]:
+def _init_containers(
+    pod: Raw, metering: Mapping[str, Any], images: Images
+) -> Iterator[Operation]:
     """Add ours before the user's: sidecars stop in reverse order of their start.
 
     So the meter is there before the user's first program and outlives the last one.
@@ -110,7 +112,8 @@ def _init_containers(pod: Raw, images: Images) -> Iterator[Operation]:
     if not at(pod, "spec", "initContainers"):
         yield _add(path, [])
     yield _add(f"{path}/0", injected.install(pod, images))
-    yield _add(f"{path}/1", injected.sidecar(pod, images))
+    gpu = text(metering, "gpu") or "Auto"
+    yield _add(f"{path}/1", injected.sidecar(pod, images, gpu=gpu))
 
 
 def _arm(path: str, container: Raw, metering: Mapping[str, Any]) -> Iterator[Operation]:

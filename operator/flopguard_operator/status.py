@@ -54,7 +54,7 @@ def build(
             around.policies or standing.verdicts(view, account, plan.totals)
         ),
         "forecast": _forecast(view, plan, around, seconds),
-        "attempts": list(_attempts(account, around.marks, plan)),
+        "attempts": list(_attempts(account, around, plan)),
         "coverage": covered(around.spans),
         "holds": list(_holds(account, plan, around)),
         "overshoot": str(account.proven.overshoot) if account.proven else None,
@@ -133,10 +133,11 @@ def covered(spans: coverage.Spans) -> str | None:
 
 
 def _attempts(
-    account: Account, marks: Mapping[str, Mark], plan: Plan
+    account: Account, around: Surroundings, plan: Plan
 ) -> Iterator[dict[str, Any]]:
     for attempt in account.attempts[-MAX_ATTEMPTS:]:
-        mark = marks.get(attempt.stream, Mark(attempt.stream))
+        mark = around.marks.get(attempt.stream, Mark(attempt.stream))
+        span = around.spans.get(attempt.stream)
         yield {
             "jobUid": attempt.workload_uid,
             "podUid": attempt.stream,
@@ -147,6 +148,7 @@ def _attempts(
             "upper": str(mark.upper + plan.charged(attempt.stream)),
             "resumedFrom": attempt.weights,
             "final": mark.final,
+            "startedAt": None if span is None else span.first,
         }
 
 

@@ -123,6 +123,12 @@ def _add_surroundings(
         "(FLOPGUARD_DCGM_URL)",
     )
     serve.add_argument(
+        "--gpu",
+        choices=("Auto", "Off"),
+        default=environment.get("FLOPGUARD_GPU", "Auto"),
+        help="whether to sample power, energy and use of the devices (FLOPGUARD_GPU)",
+    )
+    serve.add_argument(
         "--termination-log",
         type=Path,
         default=Path("/dev/termination-log"),
@@ -152,6 +158,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         dcgm_url=arguments.dcgm_url,
         address=arguments.address,
         is_attached=arguments.attached,
+        samples_gpu=arguments.gpu != "Off",
     )
     serving.serve(settings, stop_early)
     return 0

@@ -48,6 +48,7 @@ class Settings:
         interval_seconds: Pause between two scans.
         termination_log: The file that the kubelet reads.
         dcgm_url: The node's dcgm-exporter page, or "".
+        samples_gpu: Whether the devices are looked at.
         address: The one address to serve on; "" for all.
         is_attached: Whether the end of standard input is the end of this process.
     """
@@ -60,6 +61,7 @@ class Settings:
     dcgm_url: str
     address: str = ""
     is_attached: bool = False
+    samples_gpu: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class Sidecar:
         if stop_early.is_set():
             stop.set()
         self.scan()
-        self._sampler.start()
+        if self._settings.samples_gpu:
+            self._sampler.start()
         server = await self._serve()
         while not stop.is_set():
             with suppress(TimeoutError):

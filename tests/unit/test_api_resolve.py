@@ -9,6 +9,7 @@ from flopguard_operator.api.finetunerun import RunSpec
 from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.api.resolve import may_join, terms
 from flopguard_operator.policy.terms import Approach, BaseModel, Budget, Terms
+from flopguard_operator.report.legal import base_model
 
 PROGRAM = {
     "baseModel": {"name": "lent", "pretrainingFlops": "8e24", "source": "paper"},
@@ -53,6 +54,17 @@ def test_a_base_model_is_taken_as_a_whole() -> None:
     found = judged({"baseModel": {"name": "own"}}, PROGRAM)
 
     assert found.base == BaseModel("own")
+
+
+def test_an_upper_estimate_goes_along_with_the_figure() -> None:
+    """It is shown; what is compared stays the figure."""
+    base = {"name": "own", "pretrainingFlops": "8e24", "source": "paper"}
+    found = judged({"baseModel": base | {"pretrainingFlopsHigh": "9.1e24"}}).base
+
+    assert found.pretraining_flops == 8 * 10**24
+    assert (found.estimate_low, found.estimate_high) == (8 * 10**24, 91 * 10**23)
+    assert "may be up to 9.1e24 FLOPs" in base_model(found)
+    assert judged({"baseModel": base}).base.estimate_high is None
 
 
 def test_a_budget_is_taken_as_a_whole() -> None:

@@ -42,6 +42,7 @@ OURS = """
         - name: FLOPGUARD_POD_UID
           valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.uid}}
         - {name: FLOPGUARD_PORT, value: "9464"}
+        - {name: FLOPGUARD_GPU, value: Auto}
       ports: [{name: flopguard, containerPort: 9464, protocol: TCP}]
       resources: *resources
       securityContext: *restricted
@@ -211,6 +212,17 @@ def test_the_profiler_is_asked_for_through_the_environment(
 ) -> None:
     """spec.metering.profiler reaches the hook as one variable."""
     assert env_of(patched(trainer(**fields), **metering)) == expected
+
+
+@pytest.mark.parametrize("metering", [{}, {"gpu": "Auto"}, {"gpu": "Off"}])
+def test_the_sidecar_is_told_whether_to_look_at_devices(
+    metering: dict[str, str],
+) -> None:
+    """spec.metering.gpu; Auto is said as well, so that no Service can say it."""
+    sidecar = patched(trainer(), **metering)["spec"]["initContainers"][1]
+    told = {each["name"]: each.get("value") for each in sidecar["env"]}
+
+    assert told["FLOPGUARD_GPU"] == metering.get("gpu", "Auto")
 
 
 def test_all_containers_are_armed_when_none_is_named() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from flopguard_operator import naming, settling
+from flopguard_operator.books import utc_now
 from flopguard_operator.ledger.entries import (
     Crossing,
 )
@@ -27,6 +28,18 @@ def test_a_run_below_its_lines_is_metered_and_left_alone(world: World) -> None:
     assert world.status()["flops"]["upper"] == "499"
     assert "suspend" not in world.cluster.calls
     assert world.condition("Warned")["status"] == "False"
+
+
+def test_an_attempt_says_since_when_it_is_known(world: World) -> None:
+    """The time of its first entry, which stays."""
+    before = utc_now()
+    world.once(spent(10))
+    first = world.status()["attempts"][0]["startedAt"]
+    after = utc_now()
+    world.once(spent(700))
+
+    assert before <= first <= after
+    assert world.status()["attempts"][0]["startedAt"] == first
 
 
 def test_a_warning_line_is_said_once_on_run_and_job(world: World) -> None:

@@ -67,6 +67,19 @@ def test_metrics_are_served_with_the_pod_uid(tmp_path: Path) -> None:
     assert health == b"ok\n"
 
 
+@pytest.mark.parametrize(("told", "looks"), [("Auto", True), ("Off", False)])
+def test_devices_are_looked_at_unless_it_is_off(
+    tmp_path: Path, told: str, *, looks: bool
+) -> None:
+    """The log says which source was found; where none is asked for it says nothing."""
+    with sidecar(tmp_path, FLOPGUARD_GPU=told) as running:
+        put(running.pages, forward(7))
+        wait_for("the page", lambda: b'"nonce"' in running.get("/marks"))
+        if looks:
+            wait_for("the source", lambda: "gpu source" in running.errors.read_text())
+    assert ("gpu source" in running.errors.read_text()) == looks
+
+
 def test_sigterm_is_followed_by_one_last_scan_and_final(tmp_path: Path) -> None:
     """The interval is a minute: only the last scan can have seen the page."""
     with sidecar(tmp_path) as running:

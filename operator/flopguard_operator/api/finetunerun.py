@@ -74,7 +74,7 @@ class BaseModelSpec(ApiModel):
     by name when left out; where no disclosed figure is found, the limit for unknown
     models applies, 3.3e22 (3.3e24 with systemic risk)."""
     pretraining_flops_high: Flops | None = None
-    """Upper estimate of the same figure. Shown, never compared. Not acted on yet."""
+    """Upper estimate of the same figure. Shown, never compared."""
     source: Line | None = None
     """Where the figure comes from: model card and table, paper, a letter."""
     systemic_risk: pydantic.StrictBool = False
@@ -186,7 +186,7 @@ class MeteringSpec(ApiModel):
     """Auto injects the counting hook into the workload's pods; Off leaves them alone,
     and the run is not metered."""
     gpu: Literal["Auto", "Off"] = "Auto"
-    """Whether to sample the GPU's power, energy and use. Off is not acted on yet."""
+    """Whether the sidecar samples the GPU's power, energy and use."""
     container: Name | None = None
     """The container that trains. All containers are metered when it is left out."""
     profiler: Literal["Off", "Sample"] = "Off"

@@ -1,6 +1,7 @@
 """Turn what people wrote (a run, its program) into the terms that it is judged by."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flopguard_operator.api.finetunerun import (
@@ -17,6 +18,7 @@ from flopguard_operator.models.basis import look_up
 from flopguard_operator.models.catalogue import NOTHING, Catalogue
 from flopguard_operator.policy.terms import (
     DEFAULT_POLICY,
+    GIVEN,
     Approach,
     BaseModel,
     Budget,
@@ -100,12 +102,17 @@ def _base(spec: BaseModelSpec | None, catalogue: Catalogue) -> BaseModel:
         return BaseModel()
     if spec.pretraining_flops is None:
         return look_up(spec.name, catalogue, systemic_risk=spec.systemic_risk)
-    return BaseModel(
+    base = BaseModel(
         name=spec.name,
         pretraining_flops=spec.pretraining_flops,
         source=spec.source or "",
         systemic_risk=spec.systemic_risk,
     )
+    high = spec.pretraining_flops_high
+    if high is None or high <= spec.pretraining_flops:
+        return base
+    low = spec.pretraining_flops
+    return replace(base, estimate_low=low, estimate_high=high, method=GIVEN)
 
 
 def _budget(spec: BudgetSpec | None) -> Budget | None:

@@ -168,7 +168,7 @@ class AttemptStatus(ApiModel):
     final: bool = False
     """Whether its last mark is known, so that nothing more can be counted."""
     started_at: Time | None = None
-    """When it was first seen. Not filled in yet; the ledger has it."""
+    """When the ledger first told of it."""
 
 
 class HoldStatus(ApiModel):

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 DEFAULT_POLICY = "eu-ai-act-30-percent"
+GIVEN = "given"
+"""The method of a range that whoever gave the figure gave with it."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class BaseModel:
     source: str = ""
     systemic_risk: bool = False
     estimate_low: int | None = None
-    """FLOPs as others derived them, the least of several; None where nobody did."""
+    """FLOPs as others derived them, the least of several, or the figure itself where it
+    was given as a range; None where nobody did."""
     estimate_high: int | None = None
     """The most of the same; None where there is one figure only."""
     method: str = ""

@@ -7,7 +7,7 @@ from flopguard_operator.flops import display
 from flopguard_operator.ledger.forecasts import due as due_by
 from flopguard_operator.policy.evaluation import CROSSED, UNSAID, LineVerdict
 from flopguard_operator.policy.rulesets import Note
-from flopguard_operator.policy.terms import BaseModel
+from flopguard_operator.policy.terms import GIVEN, BaseModel
 from flopguard_operator.report import duties as owed
 from flopguard_operator.report.blocks import Section, Table
 from flopguard_operator.report.duties import DutyFacts
@@ -119,6 +119,8 @@ def base_model(base: BaseModel) -> str:
     if base.estimate_low is None:
         return told
     high = base.estimate_high or base.estimate_low
+    if base.method == GIVEN:
+        return f"{told} It may be up to {display(high)} FLOPs, as given with it."
     return (
         f"{told} Estimated by others: {display(base.estimate_low)} to {display(high)}"
         f" FLOPs ({base.method or 'method not told'})."
