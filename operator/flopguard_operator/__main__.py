@@ -46,6 +46,11 @@ def _webhook_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--sidecar-image", required=True, help="image of the sidecar that is injected")
     add("--sidecar-pull-policy", default="IfNotPresent", help="(%(default)s)")
+    add(
+        "--dcgm-url",
+        default="",
+        help="the node's dcgm-exporter, such as http://$(HOST_IP):9400/metrics",
+    )
     add("--port", type=int, default=8443, help="HTTPS (%(default)s)")
     add("--kubeconfig", help="kubeconfig file; default: the pod's service account")
 
@@ -76,7 +81,7 @@ async def _webhook(flags: argparse.Namespace) -> None:
     async def list_runs(namespace: str) -> list[dict[str, Any]]:
         return await asyncio.to_thread(cluster.list_runs, namespace)
 
-    images = Images(flags.sidecar_image, flags.sidecar_pull_policy)
+    images = Images(flags.sidecar_image, flags.sidecar_pull_policy, flags.dcgm_url)
     serving = asyncio.create_task(webhook.serve(list_runs, images, context, flags.port))
     # To process 1 of a container, a signal that nobody handles is no signal.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)

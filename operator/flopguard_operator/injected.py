@@ -29,10 +29,17 @@ class Images:
 
     The image must be pullable with the pull secrets of the user's pod: nothing is
     added to those.
+
+    Attributes:
+        sidecar: The image.
+        pull_policy: When it is pulled.
+        dcgm_url: Of the node's dcgm-exporter, with `$(HOST_IP)` for the node's address;
+            "" for none.
     """
 
     sidecar: str
     pull_policy: str = "IfNotPresent"
+    dcgm_url: str = ""
 
 
 def volume() -> dict[str, Any]:
@@ -79,6 +86,7 @@ def sidecar(pod: Raw, images: Images, *, gpu: str = "Auto") -> dict[str, Any]:
             # Else a Service called "flopguard" beside the pod would set it to a URL.
             {"name": "FLOPGUARD_PORT", "value": str(naming.SIDECAR_PORT)},
             {"name": "FLOPGUARD_GPU", "value": gpu},
+            *_exporter(images.dcgm_url),
         ],
         "ports": [
             {
@@ -94,6 +102,17 @@ def sidecar(pod: Raw, images: Images, *, gpu: str = "Auto") -> dict[str, Any]:
         "terminationMessagePolicy": "File",
         "volumeMounts": [mount()],
     }
+
+
+def _exporter(url: str) -> list[dict[str, Any]]:
+    """Return the variables that lead to the node's dcgm-exporter."""
+    if not url:
+        return []
+    host = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.hostIP"}}
+    return [
+        {"name": "HOST_IP", "valueFrom": host},
+        {"name": "FLOPGUARD_DCGM_URL", "value": url},
+    ]
 
 
 def carries(pod: Raw, images: Images) -> bool:

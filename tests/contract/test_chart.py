@@ -206,3 +206,12 @@ def test_every_flag_exists(kind: str, name: str) -> None:
     ).stdout
 
     assert [f for f in flags if f"{f.partition('=')[0]} " not in help_text] == []
+
+
+def test_the_exporter_is_looked_for_on_the_node_of_each_pod() -> None:
+    """Two dollar signs keep the kubelet from looking for the webhook's own HOST_IP."""
+    objects = chart.render("sidecar.dcgmUrl=http://$(HOST_IP):9400/metrics")
+    template = chart.one(objects, "Deployment", WEBHOOK)["spec"]["template"]
+
+    flags = template["spec"]["containers"][0]["args"]
+    assert "--dcgm-url=http://$$(HOST_IP):9400/metrics" in flags

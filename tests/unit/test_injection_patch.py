@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from flopguard_operator import injection
+from flopguard_operator import injected, injection
+from flopguard_operator.injected import Images
 from standins.patches import IMAGES, Raw, patched, trainer
 
 
@@ -223,6 +224,16 @@ def test_the_sidecar_is_told_whether_to_look_at_devices(
     told = {each["name"]: each.get("value") for each in sidecar["env"]}
 
     assert told["FLOPGUARD_GPU"] == metering.get("gpu", "Auto")
+
+
+def test_the_node_s_exporter_is_named_by_the_node_s_address() -> None:
+    """The kubelet resolves what stands before it in the list."""
+    images = Images("sidecar:1", dcgm_url="http://$(HOST_IP):9400/metrics")
+    env = injected.sidecar({}, images)["env"]
+
+    assert [each["name"] for each in env[-2:]] == ["HOST_IP", "FLOPGUARD_DCGM_URL"]
+    assert env[-2]["valueFrom"]["fieldRef"]["fieldPath"] == "status.hostIP"
+    assert env[-1]["value"] == "http://$(HOST_IP):9400/metrics"
 
 
 def test_all_containers_are_armed_when_none_is_named() -> None:
