@@ -19,6 +19,7 @@ from flopguard_operator.ledger.encoding import encode
 from flopguard_operator.ledger.entries import (
     NO_RUN,
     AttemptOpened,
+    Crossing,
     DecisionRecorded,
     Entry,
     Event,
@@ -36,8 +37,10 @@ from flopguard_operator.ledger.errors import (
 )
 from flopguard_operator.ledger.note import Head
 from flopguard_operator.ledger.policies import Noted
+from flopguard_operator.ledger.standing import newest
 from flopguard_operator.ledger.store import SqliteStore
 from flopguard_operator.marks import Mark, merge
+from flopguard_operator.policy.reasons import THRESHOLD_EXCEEDED
 
 _FAR = 10**18  # an index as long as any that will be
 
@@ -67,6 +70,8 @@ class Books:
     owner: dict[str, str] = field(default_factory=dict)  # stream → run UID
     held: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Run UID → when its hold was set: for people, and on the monotonic clock."""
+    met: dict[str, str] = field(default_factory=dict)
+    """UID of a run or program → when the threshold that governs was crossed first."""
     own: int = 0  # entries about the ledger itself, without counts of the runs'
     retention: RetentionSet | None = None  # for how long the ledger is kept
     decided: set[str] = field(default_factory=set)  # UIDs of the recorded decisions
@@ -173,6 +178,7 @@ class Books:
             read.accounts[uid] = replace(account, entries=counted)
         # From here on nothing fails: the memory is never half of what was read.
         self.accounts, self.held, self.told = read.accounts, read.held, read.told
+        self.met = read.met
         self.spans, self.named, self.own = read.spans, read.named, read.own
         self.noted = read.noted
         self.retention = read.retention
@@ -209,6 +215,19 @@ class Books:
         before = known[: known.index(ref.uid)] if ref.uid in known else known
         return before[-1] if before else ""
 
+    def program(self, name: str) -> Account | None:
+        """Return the account of the program of a name, None for none."""
+        found = (self.accounts[uid] for uid in self.named.get(("", name), []))
+        return newest(one for one in found if one.program_set is not None)
+
+    def met_at(self, ref: RunRef) -> str:
+        """Return when a run, or a program of a name, met its criterion first, or "".
+
+        RFC 3339.
+        """
+        known = [ref.uid] if ref.namespace else self.named.get(("", ref.name), [])
+        return min((self.met[uid] for uid in known if uid in self.met), default="")
+
     def of_run(self, run_uid: str) -> Mapping[str, Mark]:
         """Return the high-water marks of a run's streams."""
         return self.marks.get(run_uid, {})
@@ -237,6 +256,8 @@ class Books:
             self.decided.add(event.decision)
         if isinstance(event, AttemptOpened | GapCharged):
             self.owner.setdefault(event.stream, ref.uid)
+        if isinstance(event, Crossing) and event.reason == THRESHOLD_EXCEEDED:
+            self.met.setdefault(ref.uid, entry.at)
         if isinstance(event, HoldSet):
             since = datetime.fromisoformat(entry.at)
             ago = (datetime.now(UTC) - since).total_seconds()

@@ -13,6 +13,7 @@ from flopguard_operator.flops import display
 from flopguard_operator.hardware import Watched
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.coverage import Spans
+from flopguard_operator.ledger.duties import Owed
 from flopguard_operator.ledger.entries import WeightsSaved
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
@@ -111,6 +112,7 @@ class Surroundings:
     rollback: WeightsSaved | None = None
     spans: Spans = field(default_factory=dict)  # of its streams
     policies: tuple[PolicyVerdict, ...] = ()  # the governing one's verdict first
+    duties: tuple[Owed, ...] = ()  # that come with them
 
 
 def merged(

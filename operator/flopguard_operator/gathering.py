@@ -43,7 +43,6 @@ _UNJUDGED = Condition(
 )
 
 STALE_MILLISECONDS = 60_000
-MOST_OTHERS = 16  # policies beside the governing one that a status shows
 
 _log = structlog.get_logger()
 
@@ -109,9 +108,7 @@ def _view(raw: Raw, cache: Cache, pods: tuple[Pod, ...]) -> RunView:
         charge_cpu=spec.metering is not None and spec.metering.charge_cpu_pods,
         law=law,
         today=day,
-        others=tuple(
-            one.rules for name, one in cache.laws.items() if name != terms.policy
-        )[:MOST_OTHERS],
+        others=policies.others(cache.laws, terms.policy),
         intent=resolve.intent(spec.plan),
     )
 

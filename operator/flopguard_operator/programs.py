@@ -19,14 +19,17 @@ from flopguard_operator.conditions import Condition
 from flopguard_operator.flops import display, percent
 from flopguard_operator.ledger import policies, standing
 from flopguard_operator.ledger.accounts import Account, due
+from flopguard_operator.ledger.duties import Owed
 from flopguard_operator.ledger.entries import Event, ProgramSet, RetentionSet, RunRef
 from flopguard_operator.ledger.policies import Law, Noted
 from flopguard_operator.ledger.standing import Standing
 from flopguard_operator.models.catalogue import NOTHING, Catalogue
 from flopguard_operator.observed import Raw, at, text
 from flopguard_operator.policy.checks import budget_limit, holds
+from flopguard_operator.policy.evaluation import PolicyVerdict
 from flopguard_operator.policy.rules import governing, known
 from flopguard_operator.retaining import Demand
+from flopguard_operator.standing import told
 from flopguard_operator.status import headline
 
 
@@ -39,6 +42,7 @@ class ProgramPlan:
     events: tuple[Event, ...]
     standing: Standing
     law: Law  # that it is judged by
+    policies: tuple[PolicyVerdict, ...] = ()  # of all, the one that governs first
 
 
 def retentions(
@@ -151,6 +155,9 @@ def plan(
         events=(*events, *news, *crossings),
         standing=found,
         law=law,
+        policies=policies.verdicts(
+            wanted, found.totals, noted, policies.others(by.laws, law.rules.name)
+        ),
     )
 
 
@@ -161,8 +168,13 @@ def _carried(known: Account | None, wanted: ProgramSet) -> Account:
     return Account(wanted.run, adjusted=known.adjusted, imported=known.imported)
 
 
-def status(found: ProgramPlan) -> dict[str, Any]:
-    """Return a program's status in its wire form, without conditions."""
+def status(found: ProgramPlan, owed: tuple[Owed, ...]) -> dict[str, Any]:
+    """Return a program's status in its wire form, without conditions.
+
+    Args:
+        found: where it stands.
+        owed: the duties that come with the criteria that are met.
+    """
     stands, terms = found.standing, found.standing.account.program_set
     if terms is None:
         message = f"program {stands.name} has no terms"
@@ -176,9 +188,9 @@ def status(found: ProgramPlan) -> dict[str, Any]:
         "measured": str(stands.totals.measured),
         "upper": str(upper),
         "imported": str(stands.totals.imported),
-        "usedDisplay": display(upper),
+        "usedDisplay": display(found.policies[0].counted),
         "limitDisplay": display(limit),
-        "percentOfThreshold": percent(upper, limit),
+        **told(found.policies, owed),
         "percentOfBudget": None if budget is None else percent(upper, budget),
         "allowed": str(allowed) if allowed else None,
         "runs": len(stands.runs),

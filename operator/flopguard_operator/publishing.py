@@ -34,12 +34,14 @@ from flopguard_operator.conditions import (
 from flopguard_operator.gathering import Refused, reference
 from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account
-from flopguard_operator.ledger.entries import Event, FactChanged
+from flopguard_operator.ledger.duties import Owed, fulfilled, known_since, owed
+from flopguard_operator.ledger.entries import Event, FactChanged, RunRef
 from flopguard_operator.listening import Listener
 from flopguard_operator.metrics import Collector, RunSample
 from flopguard_operator.noting import rollback
 from flopguard_operator.observed import Raw, at, items, text
 from flopguard_operator.overseeing import Overseen
+from flopguard_operator.policy.evaluation import PolicyVerdict
 from flopguard_operator.settings import Settings
 from flopguard_operator.settling import Plan, RunView, nearest, nearest_limit
 from flopguard_operator.workloads import job
@@ -157,7 +159,7 @@ class Publisher:
         """
         if ledger.status == c.TRUE:
             for plan in overseen.programs:
-                told = programs.status(plan)
+                told = programs.status(plan, self._owed(plan.ref, plan.policies))
                 news = programs.conditions_of(plan)
                 await self._publish_program(plan.ref.name, told, news)
             for raw, why in overseen.refused:
@@ -225,6 +227,7 @@ class Publisher:
         if head is not None:
             root, key = head.root_base64, self.books.vkey
             wire = {"size": head.size, "rootHash": root, "key": key}
+        policies = standing.verdicts(view, account, plan.totals)
         return Surroundings(
             now=_now(),
             prometheus=now.prometheus,
@@ -238,8 +241,20 @@ class Publisher:
             watched=now.listener.watched_of(marks),
             rollback=rollback(account, processes, line),
             spans=self.books.spans.get(uid, {}),
-            policies=standing.verdicts(view, account, plan.totals),
+            policies=policies,
+            duties=self._owed(view.ref, policies, self.books.program(view.program)),
         )
+
+    def _owed(
+        self,
+        ref: RunRef,
+        verdicts: tuple[PolicyVerdict, ...],
+        program: Account | None = None,
+    ) -> tuple[Owed, ...]:
+        """Return the duties of a run (of a program), or of a program."""
+        account = self.books.account(ref)
+        since = known_since(account.forecast, self.books.met_at(ref))
+        return owed(verdicts, fulfilled(program, account), since)
 
     def _unmetered(self, view: RunView) -> Unmetered:
         """Return the active pods that are not counted, once they are for two cycles.

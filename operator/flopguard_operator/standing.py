@@ -1,9 +1,11 @@
-"""Say how a run stands to its policy, and to every other one beside it. Pure."""
+"""Say how a run or program stands to its policy, and to all others beside it. Pure."""
 
 from typing import Any
 
 from flopguard_operator.api.fields import MAX_SENTENCE, MAX_TEXT
+from flopguard_operator.api.runstatus import MAX_DUTIES
 from flopguard_operator.ledger.accounts import Account
+from flopguard_operator.ledger.duties import Owed
 from flopguard_operator.policy.evaluation import (
     LineVerdict,
     PolicyVerdict,
@@ -17,11 +19,12 @@ from flopguard_operator.settling import RunView
 MOST_LINES, MOST_NOTES = 8, 16  # of the CRD
 
 
-def of_run(verdicts: tuple[PolicyVerdict, ...]) -> dict[str, Any]:
-    """Return the fields of a run's status that tell the law, in their wire form.
+def told(verdicts: tuple[PolicyVerdict, ...], owed: tuple[Owed, ...]) -> dict[str, Any]:
+    """Return the fields of a status that tell the law, in their wire form.
 
     Args:
         verdicts: of all rule sets, that of the one that governs first.
+        owed: the duties that come with them.
     """
     verdict, *beside = verdicts
     return {
@@ -37,6 +40,7 @@ def of_run(verdicts: tuple[PolicyVerdict, ...]) -> dict[str, Any]:
         "otherPolicies": [
             {**_verdict(other), "percent": other.percent} for other in beside
         ],
+        "duties": [_duty(one) for one in owed[:MAX_DUTIES]],
     }
 
 
@@ -60,6 +64,16 @@ def _verdict(verdict: PolicyVerdict) -> dict[str, Any]:
         "explanation": verdict.explanation[:MAX_SENTENCE],
         "counted": str(verdict.counted),
         "exceeded": verdict.exceeded,
+    }
+
+
+def _duty(one: Owed) -> dict[str, Any]:
+    return {
+        "name": one.duty.name,
+        "article": one.duty.article[:MAX_TEXT],
+        "state": "Open" if one.done is None else "Fulfilled",
+        "policies": list(one.policies),
+        **({"dueAt": one.due} if one.due else {}),
     }
 
 

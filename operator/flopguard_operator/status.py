@@ -50,8 +50,9 @@ def build(
         "estimates": list(opinions.rows(around.processes, around.watched)),
         "flopsPerSecond": str(around.flops_per_second),
         "percentOfBudget": None if budget is None else percent(upper, budget),
-        **standing.of_run(
-            around.policies or standing.verdicts(view, account, plan.totals)
+        **standing.told(
+            around.policies or standing.verdicts(view, account, plan.totals),
+            around.duties,
         ),
         "forecast": _forecast(view, plan, around, seconds),
         "attempts": list(_attempts(account, around, plan)),

@@ -19,6 +19,7 @@ from flopguard_operator.api.fields import (
     Word,
 )
 from flopguard_operator.api.finetunerun import BaseModelSpec, BudgetSpec, PolicyName
+from flopguard_operator.api.runstatus import Duties, OtherPolicies, ThresholdStatus
 
 _SET = {LIST_TYPE: "set"}
 
@@ -83,7 +84,7 @@ class ProgramStatus(ApiModel):
     upper: FlopsCount | None = None
     """FLOPs that they may have executed."""
     used_display: Word | None = None
-    """`upper` in short."""
+    """What counts against the legal threshold, at most, in short."""
     limit_display: Word | None = None
     """The legal threshold, in short."""
     percent_of_threshold: Ratio | None = None
@@ -92,10 +93,15 @@ class ProgramStatus(ApiModel):
     """Number of runs that joined."""
     imported: FlopsCount | None = None
     """FLOPs of imported jobs, by their high estimates; part of `upper`."""
-    limit: Ratio | None = None
-    """The legal threshold, exact."""
     percent_of_budget: Ratio | None = None
     """Percentage of the program's budget."""
+    threshold: ThresholdStatus | None = None
+    """The legal threshold that governs the program."""
+    other_policies: OtherPolicies = ()
+    """The verdicts of all other policies: shown, not acted on."""
+    duties: Duties = ()
+    """The duties that come with each criterion that is met or may be, limited to the
+    modification; those of the policy that governs first."""
     allowed: FlopsCount | None = None
     """The total below which a decision lets the runs proceed."""
     conditions: Conditions = ()

@@ -25,6 +25,8 @@ from flopguard_operator.api.fields import (
 MAX_ATTEMPTS = 100
 MAX_HOLDS = 8
 MAX_ESTIMATES = 8
+MAX_DUTIES = 32
+MAX_POLICIES = 16  # beside the one that governs
 _ATOMIC = {LIST_TYPE: "atomic"}
 
 
@@ -109,6 +111,33 @@ class OtherPolicyStatus(ApiModel):
     """Article and paragraph."""
     explanation: Sentence = ""
     """Why this rule applies, in words."""
+
+
+class DutyStatus(ApiModel):
+    """A duty that comes with a criterion once it is met, or may be."""
+
+    name: Word
+    """Its name, as the rule sets and `flopguard decide Fulfil --duty` have it."""
+    article: Text = ""
+    """Where it stands in the law."""
+    state: Reason
+    """Open, or Fulfilled: a ThresholdDecision in force says so."""
+    policies: Annotated[
+        tuple[Word, ...],
+        Field(max_length=MAX_POLICIES + 1, json_schema_extra=_ATOMIC),
+    ] = ()
+    """Under whose criterion it arises; only the policy that governs asks for it."""
+    due_at: Time | None = None
+    """By when it is due, where it has a term; absent where nobody can tell."""
+
+
+Duties = Annotated[
+    tuple[DutyStatus, ...], Field(max_length=MAX_DUTIES, json_schema_extra=_ATOMIC)
+]
+OtherPolicies = Annotated[
+    tuple[OtherPolicyStatus, ...],
+    Field(max_length=MAX_POLICIES, json_schema_extra=_ATOMIC),
+]
 
 
 class ForecastTotal(ApiModel):
@@ -253,10 +282,11 @@ class RunStatus(ApiModel):
     """Percentage of the legal threshold that is used."""
     threshold: ThresholdStatus | None = None
     """The legal threshold that governs the run."""
-    other_policies: Annotated[
-        tuple[OtherPolicyStatus, ...], Field(max_length=16, json_schema_extra=_ATOMIC)
-    ] = ()
+    other_policies: OtherPolicies = ()
     """The verdicts of all other policies: shown, not acted on."""
+    duties: Duties = ()
+    """The duties that come with each criterion that is met or may be, limited to the
+    modification; those of the policy that governs first."""
     forecast: ForecastStatus | None = None
     """Where the run is heading."""
     attempts: Annotated[

@@ -5,7 +5,7 @@ whatever ships with the version that replays the ledger.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from flopguard_operator.ledger.entries import (
@@ -32,6 +32,7 @@ from flopguard_operator.policy.rulesets import PolicyError, RuleSet
 from flopguard_operator.policy.terms import NOTHING_DECIDED, Decided, Totals
 from flopguard_operator.policy.verdict import Verdict
 
+MOST_OTHERS = 16  # policies beside the one that governs
 EXCEEDED, NOT_EXCEEDED, UNJUDGED = "Exceeded", "NotExceeded", "NotJudged"
 
 
@@ -124,6 +125,12 @@ def law(rules: RuleSet) -> Law:
     """Return a rule set with the entry that notes it."""
     text = to_json(rules)
     return Law(rules, PolicyNoted(rules.name, rules.version, digest(text), text))
+
+
+def others(known: Mapping[str, Law], governing: str) -> tuple[RuleSet, ...]:
+    """Return the rule sets that a status shows beside that which governs."""
+    found = (one.rules for name, one in known.items() if name != governing)
+    return tuple(found)[:MOST_OTHERS]
 
 
 def with_law(noted: Noted, found: Law) -> Noted:
