@@ -192,7 +192,7 @@ class Metering:
         """Open a window at a run of the engine; None if nothing is to be closed."""
         create_graph = len(args) > _CREATE_GRAPH_AT and bool(args[_CREATE_GRAPH_AT])
         nested = engine_is_running()
-        if not nested and thread.state == OUTSIDE and is_traced():
+        if not nested and is_traced():
             return None
         if thread.window is not None:
             thread.window.contains_others |= not nested

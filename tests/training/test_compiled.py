@@ -20,7 +20,29 @@ from training.deployment import total as categories
 PROGRAM = Path(__file__).with_name("compiling.py")
 MATRICES = 2 * 5 * (8 * 16 + 16 * 8 + 8 * 4)  # of five rows
 
+WINDOWS = ("measured", "replayed", "state")
 BACKWARDS = Path(__file__).with_name("compiled_backwards.py")
+
+# Run operator by operator, so windows alone say what is forward. It is traced once in a
+# window that is measured, and once more in one that is replayed.
+TRACED = """
+import sys, torch
+from torch import nn
+how = sys.argv[1]
+model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+if how == "layers":
+    for layer in model:
+        layer.compile(backend="aot_eager")
+step = torch.compile(model, backend="aot_eager") if how == "whole" else model
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for i in range(12):
+    if i == 8:
+        torch.compiler.reset()
+    out = step(torch.ones(3, 8))
+    (out @ out.T).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
 
 Lines = dict[str, dict[str, Any]]
 
@@ -169,6 +191,21 @@ def test_backends_that_are_not_inductor_are_left_to_dispatch(cold: Lines) -> Non
 
     assert line["charged"] == {}
     assert line["dispatched"] == line["eager"]
+
+
+def test_what_is_traced_of_a_backward_opens_no_window(tmp_path: Path) -> None:
+    """A model that is compiled is a root like another; so is one whose layers are."""
+    found = {}
+    for how in ("eager", "whole", "layers"):
+        (tmp_path / how).mkdir()
+        done = Deployment(tmp_path / how).run("-W", "ignore", "-c", TRACED, how)
+        assert done.code == 0, done.stderr
+        windows = {name: done.facts[0]["replay"][name] for name in WINDOWS}
+        found[how] = (categories(done.page.done), windows)
+
+    assert found["whole"] == found["eager"]
+    assert found["layers"] == found["eager"]
+    assert found["eager"][0]["forward"] == 12 * 2 * 3 * (8 * 16 + 16 * 4 + 3 * 4)
 
 
 @pytest.mark.parametrize("name", ["fixed", "dynamic", "recomputed", "no_grad"])
