@@ -8,6 +8,7 @@ import re
 import zlib
 from dataclasses import replace
 
+from flopguard_operator import energy as energies
 from flopguard_operator.marks import Mark, merge
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import Pod
@@ -18,14 +19,18 @@ _FORM = re.compile(
     r'"sequence":"[0-9]{20}","done":\{' + _COUNTERS + r"\},"
     r'"begun":"(?P<begun>[0-9]{44})","steps":"(?P<steps>[0-9]{24})",'
     r'"pages":"(?P<pages>[0-9]{4})","errors":"[0-9]{6}","digest":"[0-9a-f]{64}")'
-    r',"crc32":"(?P<crc>[0-9a-f]{8})"\}\n?'
+    r',"crc32":"(?P<crc>[0-9a-f]{8})"\}'
 )
 
 
 def decode(message: str, stream: str) -> Mark | None:
-    """Return the mark in a termination message; None if it holds no valid record."""
-    found = _FORM.fullmatch(message)
-    if found is None or not message.isascii():
+    """Return the mark in a termination message; None if it holds no valid record.
+
+    A second line, of energy, is `energy`'s.
+    """
+    record = message.partition("\n")[0]
+    found = _FORM.fullmatch(record)
+    if found is None or not record.isascii():
         return None
     if zlib.crc32(found["covered"].encode()) != int(found["crc"], 16):
         return None
@@ -54,6 +59,15 @@ def mark(pod: Pod) -> Mark | None:
     if found is None or not found.final or (pod.ended and pod.spoke_last):
         return found
     return replace(found, final=False)
+
+
+def energy(pod: Pod) -> energies.Told | None:
+    """Return the energy in a pod's status; final where its mark is; None for none."""
+    last = mark(pod)
+    if last is None:
+        return None
+    line = pod.last_words.partition("\n")[2].removesuffix("\n")
+    return energies.told(line, final=last.final)
 
 
 def merged(known: Mark | None, last: Mark) -> Mark:

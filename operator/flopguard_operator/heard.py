@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flopguard_operator import energy as drawn
 from flopguard_operator import hardware, processes
 from flopguard_operator.ledger.machines import Machine
 from flopguard_operator.marks import LARGEST_STEPS, MAX_DIGITS, Mark
@@ -25,6 +26,7 @@ class Heard:
     age: int = 0  # milliseconds since the pages were read, as the sidecar says
     by_format: Mapping[str, int] = field(default_factory=dict)  # of the mark's FLOPs
     devices: hardware.Told | None = None
+    energy: drawn.Told | None = None
     machine: Machine = field(default_factory=Machine)  # its node's processor
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flopguard_operator import hardware
+from flopguard_operator import energy, finalrecord, hardware
 from flopguard_operator.hardware import Watched
 from flopguard_operator.ledger.machines import Machine
 from flopguard_operator.observed import Pod
@@ -30,6 +30,7 @@ class Listener:
     processes: dict[str, tuple[Process, ...]] = field(default_factory=dict)
     watched: dict[str, Watched] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)  # of their nodes
+    energies: dict[str, tuple[energy.Told, ...]] = field(default_factory=dict)
     _asked: dict[str, float] = field(default_factory=dict)  # by pod UID
     _tries: dict[str, int] = field(default_factory=dict)
 
@@ -64,6 +65,9 @@ class Listener:
         for uid, told in heard.items():
             self.processes[uid] = told.processes
             self.machines[uid] = told.machine
+            if told.energy is not None:
+                known = self.energies.get(uid, ())[-energy.MOST_LIVES :]
+                self.energies[uid] = energy.newest((*known, told.energy))
             if told.devices is not None:
                 before = self.watched.get(uid)
                 self.watched[uid] = hardware.follow(
@@ -76,6 +80,7 @@ class Listener:
             self.processes,
             self.watched,
             self.machines,
+            self.energies,
             self._asked,
             self._tries,
         )
@@ -86,6 +91,17 @@ class Listener:
     def of(self, streams: Iterable[str]) -> tuple[Process, ...]:
         """Return the processes of these streams, as last heard."""
         return tuple(p for uid in streams for p in self.processes.get(uid, ()))
+
+    def drawn(
+        self, pods: Iterable[Pod], streams: Iterable[str]
+    ) -> dict[str, tuple[energy.Told, ...]]:
+        """Return what sidecars told of energy: as last heard, and in pods' statuses."""
+        found = {uid: self.energies.get(uid, ()) for uid in streams}
+        for pod in pods:
+            last = finalrecord.energy(pod)
+            if last is not None:
+                found[pod.uid] = (*found.get(pod.uid, ()), last)
+        return found
 
     def watched_of(self, streams: Iterable[str]) -> tuple[Watched, ...]:
         """Return the devices of these streams, as last heard."""

@@ -7,7 +7,7 @@ settled last, and keeps one run's mistakes from the others.
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -123,6 +123,8 @@ class Planner:
             with isolated(view.ref):
                 told = self.listener.of(marks)
                 seen = self.forecaster.look(view, account, marks, self.books)
+                drawn = self.listener.drawn(view.pods, marks)
+                seen = replace(seen, drawn=drawn)
                 plan = settling.plan(seen, account, marks, told, settle_due=due)
                 refuse_unfit(plan.events)
                 yield seen, plan

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from flopguard_operator import gaps
+from flopguard_operator import energy, gaps
 from flopguard_operator.forecast.noting import Foreseen, news
 from flopguard_operator.forecast.plan import Intent
 from flopguard_operator.gaps import Patience
@@ -75,6 +75,8 @@ class RunView:
     intent: Intent = field(default_factory=Intent)
     foreseen: Foreseen | None = None  # None: nothing was forecast in this cycle
     above: tuple[Verdict, ...] = ()  # of its program, as `standing.for_runs` words them
+    drawn: Mapping[str, tuple[energy.Told, ...]] = field(default_factory=dict)
+    """What the sidecars of its streams told of energy."""
     decided: tuple[Event, ...] = ()  # of it, that the ledger does not say yet
 
     @property
@@ -172,6 +174,7 @@ def plan(
             *changes,
             *noting.facts(due=settle_all),
             *saves,
+            *energy.news(view.ref, account, view.drawn, due=settle_all),
             *_settlements(view, account, settled),
             *charges,
             *crossings,

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from flopguard_operator import bounded, hardware
+from flopguard_operator import bounded, energy, hardware
 from flopguard_operator.heard import Heard, parse, parse_mark, parse_whole
 from flopguard_operator.ledger import machines
 from flopguard_operator.naming import SIDECAR_PORT
@@ -31,6 +31,7 @@ PARALLEL = 32  # each answer is in memory whole
 UID_HEADER = "X-Flopguard-Pod-Uid"
 AGE_HEADER = "X-Flopguard-Mark-Age-Ms"
 DEVICES_HEADER = "X-Flopguard-Tensor-Active"
+ENERGY_HEADER = "X-Flopguard-Energy"
 CPU_HEADER = "X-Flopguard-Cpu"
 UNTOLD_AGE = 5_000  # milliseconds, of a sidecar that does not say its own
 LARGEST_AGE = 10**9
@@ -45,6 +46,7 @@ class _Answer:
     asked: int = 0
     age: int = UNTOLD_AGE
     devices: str = ""  # the header
+    energy: str = ""  # likewise
     cpu: str = ""  # likewise
 
 
@@ -97,6 +99,7 @@ def _parsed(
                 asked=one.asked,
                 age=one.age,
                 devices=devices,
+                energy=energy.told(one.energy),
                 machine=machines.told(one.cpu),
             )
     return found
@@ -135,9 +138,10 @@ async def _read(
                     return nothing  # the address belongs to another pod by now
                 age = _age(answer.headers.get(AGE_HEADER, ""))
                 devices = answer.headers.get(DEVICES_HEADER, "")
+                drawn = answer.headers.get(ENERGY_HEADER, "")
                 cpu = answer.headers.get(CPU_HEADER, "")
                 raw = await bounded.read_json(answer, MAX_ANSWER_BYTES)
-                return _Answer(pod.uid, raw, asked, age, devices, cpu)
+                return _Answer(pod.uid, raw, asked, age, devices, drawn, cpu)
         except (aiohttp.ClientError, OSError, ValueError):
             return nothing
 

@@ -92,9 +92,7 @@ class _Device:
         return GpuSample(
             uuid=nvml.nvmlDeviceGetUUID(handle),
             power_watts=self._ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3),
-            energy_joules=self._ask(
-                lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
-            ),
+            energy_joules=None if self._is_split() else self._ask(self._energy),
             utilization_ratio=self._ask(
                 lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 1e2
             ),
@@ -107,6 +105,17 @@ class _Device:
             ),
             tensor_active_seconds=self._active_seconds,
         )
+
+    def _energy(self) -> float:
+        """Return the joules since the driver was loaded."""
+        return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
+
+    def _is_split(self) -> bool:
+        """Say whether MIG splits the device: its energy is not this pod's alone."""
+        try:
+            return bool(self._nvml.nvmlDeviceGetMigMode(self._handle)[0])
+        except self._nvml.NVMLError:
+            return False
 
     def _ask(self, question: Callable[[], float | None]) -> float | None:
         """Return a figure; None if device, driver or MIG slice does not have it."""

@@ -7,6 +7,7 @@ import threading
 import time
 
 from flopguard_sidecar.dcgm import DcgmSource
+from flopguard_sidecar.energy import NO_ENERGY, Instant
 from flopguard_sidecar.gpu import NO_GPU, GpuSourceError, NoSource, Source
 from flopguard_sidecar.logs import Logger
 from flopguard_sidecar.nvml import NvmlSource
@@ -28,18 +29,24 @@ def find_source(dcgm_url: str) -> Source:
 
 
 class Sampler:
-    """Keeps the last GPU reading, `none` until a source has answered, and the sum."""
+    """Keeps the last GPU reading, `none` until a source has answered, and the sums."""
 
     def __init__(self, dcgm_url: str, log: Logger) -> None:
         self._dcgm_url = dcgm_url
         self._log = log
         self.reading = NO_GPU
         self.active = NOT_ACTIVE
+        self.energy = NO_ENERGY
         self._said = ""
+        self._ending = threading.Event()
 
     def start(self) -> None:
-        """Sample until the process ends."""
+        """Sample until the process ends, or `end` is called."""
         threading.Thread(target=self._run, name="gpu", daemon=True).start()
+
+    def end(self) -> None:
+        """Sample a last time, soon; nobody waits for a driver that hangs."""
+        self._ending.set()
 
     def _run(self) -> None:
         try:
@@ -47,14 +54,17 @@ class Sampler:
         except GpuSourceError as error:
             self._say("none", str(error))
             return
-        while True:
+        while not self._ending.is_set():
             self._sample(source)
-            time.sleep(INTERVAL_SECONDS)
+            self._ending.wait(INTERVAL_SECONDS)
+        self._sample(source)
 
     def _sample(self, source: Source) -> None:
         try:
             self.reading = source.sample()
             self.active = self.active.after(self.reading)
+            now = Instant(time.time_ns() // 1_000_000, time.monotonic())
+            self.energy = self.energy.after(self.reading, now)
         except GpuSourceError as error:
             self.reading = NO_GPU
             self._say("none", str(error))

@@ -33,6 +33,7 @@ UID_HEADER = "X-Flopguard-Pod-Uid"  # the operator's check of whom it has reache
 AGE_HEADER = "X-Flopguard-Mark-Age-Ms"  # how long ago the pages of a mark were read
 CPU_HEADER = "X-Flopguard-Cpu"  # cores of the node, widest vector unit, highest MHz
 DEVICES_HEADER = "X-Flopguard-Tensor-Active"  # source, devices, milliseconds
+ENERGY_HEADER = "X-Flopguard-Energy"  # the line of `energy`
 _CLOCK_SECONDS = 0.005  # the ticks of a wall clock that is read without a system call
 _MOST_ERRORS = 999_999  # what the final record can say
 
@@ -132,6 +133,7 @@ class Sidecar:
                 self.scan()
         if not self._settings.is_attached:  # then there is a kubelet
             await self._outlive_writers()
+            self._sampler.end()
             self.scan()  # nobody knows how long it waits
             await asyncio.sleep(_until_next_second(time.time()))
         self.scan(is_last=True)
@@ -202,7 +204,9 @@ class Sidecar:
             digest=digest.hexdigest(),
         )
         try:
-            self._termination.write(final.encode(record))
+            energy = self._sampler.energy.line()
+            tail = f"{energy}\n".encode() if energy else b""
+            self._termination.write(final.encode(record) + tail)
         except OSError as error:
             self._warn_once("the termination log cannot be written", error)
             return
@@ -255,10 +259,13 @@ class Sidecar:
             return Answer(text, status=HTTPStatus.SERVICE_UNAVAILABLE)
         age = math.ceil((time.monotonic() - snapshot.scanned_at) * 1000)
         headers = {UID_HEADER: self._settings.pod_uid, AGE_HEADER: str(age)}
-        active = self._sampler.active.header()
-        devices = {DEVICES_HEADER: active} if active else {}
-        cpu = {CPU_HEADER: self._processor} if self._processor else {}
-        return Answer(snapshot.marks_json, JSON, headers=headers | devices | cpu)
+        more = {
+            DEVICES_HEADER: self._sampler.active.header(),
+            ENERGY_HEADER: self._sampler.energy.line(),
+            CPU_HEADER: self._processor,
+        }
+        headers |= {name: value for name, value in more.items() if value}
+        return Answer(snapshot.marks_json, JSON, headers=headers)
 
     def _state(self) -> State:
         snapshot = self._snapshot

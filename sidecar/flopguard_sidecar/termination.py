@@ -1,7 +1,7 @@
 """The termination log: the file that the kubelet copies into the pod's status.
 
 Shell. One `pwrite` of one record of fixed length at offset 0, never truncated: a kill
-at any moment leaves a whole record.
+at any moment leaves a whole record. The line of energy after it never gets shorter.
 """
 
 import os

@@ -107,6 +107,35 @@ def summed_activity(device: str) -> Expected:
     return Expected({"forward": (counted + 3) * 2 * _SIZE**3}, note=note)
 
 
+def energy_of_work(device: str) -> Expected:
+    """Does the sidecar's energy of some seconds of work lie below a device's most?"""
+    root = Path(__file__).resolve().parents[2]
+    sys.path += [str(root / "sidecar")]
+    from flopguard_sidecar.energy import NO_ENERGY, Instant
+    from flopguard_sidecar.nvml import NvmlSource
+
+    source = NvmlSource.open()
+    if source is None:
+        msg = "NVML shows no device, or nvidia-ml-py is not installed"
+        raise UnavailableError(msg)
+    left = torch.randn(_SIZE, _SIZE, device=device, dtype=torch.bfloat16)
+    counted, energy = 0, NO_ENERGY
+    began = time.perf_counter()
+    for _ in range(3):
+        energy = energy.after(source.sample(), Instant(1, time.monotonic()))
+        counted += multiply(left, None)[0]
+    energy = energy.after(source.sample(), Instant(2, time.monotonic()))
+    if not energy.counters:
+        msg = "this GPU has no energy counter (Volta and newer have)"
+        raise UnavailableError(msg)
+    watts = energy.millijoules / 1000 / (time.perf_counter() - began)
+    each = watts / len(energy.counters)
+    note = f"{len(energy.counters)} device(s), {each:.0f} W each on average"
+    if not 10 < each < 3000:  # watts: idle, and above any device
+        raise AssertionError(note)
+    return Expected({"forward": counted * 2 * _SIZE**3}, note=note)
+
+
 def multiply(left: torch.Tensor, count: int | None) -> tuple[int, float]:
     """Multiply so often, or for some seconds; return how often and how long."""
     torch.cuda.synchronize()
@@ -162,5 +191,6 @@ CHECKS = (
     Check(products_against_peak),
     Check(products_against_counters),
     Check(summed_activity),
+    Check(energy_of_work),
     Check(cold_step, on_cpu=True),
 )

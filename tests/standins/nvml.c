@@ -3,6 +3,7 @@
  * It has the functions that the sidecar asks for, with the signatures of nvml.h. Device 0
  * answers everything, like a Hopper; device 1 has no energy counter and no GPM, like an
  * older card; device 2 has fallen off the bus. STANDIN_NVML_DEVICES sets how many there are.
+ * Each look at the energy finds 1 kJ more; STANDIN_NVML_MIG says that MIG splits device 0.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ static device_t devices[3] = {{0}, {1}, {2}};
 static int live_samples = 0;
 static int taken = 0;
 static int asked = 0;
+static int looks = 0;
 
 int nvmlInitWithFlags(unsigned flags) { return SUCCESS; }
 int nvmlInit_v2(void) { return SUCCESS; }
@@ -48,7 +50,13 @@ int nvmlDeviceGetPowerUsage(device_t *device, unsigned *milliwatts) {
 
 int nvmlDeviceGetTotalEnergyConsumption(device_t *device, uint64_t *millijoules) {
     if (device->index == 1) return NOT_SUPPORTED;
-    *millijoules = 987654321000ULL;
+    *millijoules = 987654321000ULL + 1000000ULL * (unsigned long long)looks++;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetMigMode(device_t *device, unsigned *current, unsigned *pending) {
+    if (device->index == 1) return NOT_SUPPORTED;
+    *current = *pending = getenv("STANDIN_NVML_MIG") != NULL;
     return SUCCESS;
 }
 

@@ -19,6 +19,7 @@ from flopguard_operator.ledger.entries import (
     MAX_ENTRY_BYTES,
     AttemptOpened,
     Crossing,
+    EnergyNoted,
     Entry,
     Event,
     FactChanged,
@@ -70,6 +71,11 @@ events: st.SearchStrategy[Event] = st.one_of(
         *(refs, texts, texts, texts, st.booleans(), texts, texts, flops, counts),
     ),
     st.builds(FactChanged, refs, texts, texts, texts, texts, texts, counts, flops),
+    st.builds(
+        EnergyNoted,
+        *(refs, texts, texts, counts, counts, flops, texts),
+        *(st.booleans(), st.booleans()),
+    ),
     st.builds(WeightsSaved, refs, texts, texts, texts, texts, counts, flops, flops),
 )
 whole_entries = st.builds(Entry, counts, st.just(AT), events)

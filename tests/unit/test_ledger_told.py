@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from flopguard_operator.ledger.entries import Event, FactsNoted, WeightsSaved
+from flopguard_operator.ledger.entries import (
+    EnergyNoted,
+    Event,
+    FactsNoted,
+    WeightsSaved,
+)
 from flopguard_operator.ledger.export import lines_of
 from flopguard_operator.ledger.findings import Report
 from flopguard_operator.ledger.keys import check_signature
@@ -44,6 +49,14 @@ def weights_saved(**fields: Any) -> WeightsSaved:
     return replace(entry, **fields)
 
 
+def drew(**fields: Any) -> EnergyNoted:
+    """Return the energy of a pod's first second."""
+    entry = EnergyNoted(
+        A, "pod-1", "nvml", 1000, 2000, 10**16, "GPU-a", whole=True, final=False
+    )
+    return replace(entry, **fields)
+
+
 def test_a_ledger_from_before_facts_verifies() -> None:
     """The story's root is the one that the version before this kind of entry made."""
     report = verified()
@@ -56,13 +69,18 @@ def test_what_processes_tell_contradicts_nothing() -> None:
     """Facts, the same again by their digest, shortened ones, and weights in order."""
     shortened = facts_noted(whole=False, digest="0" * 64)
     told = (facts_noted(), facts_noted(facts=""), shortened, weights_saved())
+    energy = drew(), drew(until=3000, final=True), drew(since=3001, until=4000)
 
-    assert verified(*told).outcome == "ok"
+    assert verified(*told, *energy).outcome == "ok"
 
 
 CONTRADICTIONS: dict[str, tuple[tuple[Event, ...], str]] = {
     "facts are others than their digest": ((facts_noted(digest="0" * 64),), "facts"),
     "facts refer to none that were noted": ((facts_noted(facts=""),), "facts"),
+    "energy is less than before": ((drew(), drew(millijoules=1)), "energy"),
+    "energy ends earlier than before": ((drew(), drew(until=1500)), "energy"),
+    "energy goes on after its end": ((drew(final=True), drew(until=3000)), "energy"),
+    "energy ends before it begins": ((drew(until=999),), "energy"),
     "saved weights cost more than the run": (
         (weights_saved(flops=9, upper=8),),
         "saved weights",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,12 +11,17 @@ from typing import Any
 
 import pytest
 
-from flopguard_operator import hardware, sidecars
+from flopguard_operator import energy, hardware, sidecars
 from flopguard_operator.ledger.machines import Machine
 from flopguard_operator.marks import Mark
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.observed import Pod, pod
-from flopguard_sidecar.serving import CPU_HEADER, DEVICES_HEADER, UID_HEADER
+from flopguard_sidecar.serving import (
+    CPU_HEADER,
+    DEVICES_HEADER,
+    ENERGY_HEADER,
+    UID_HEADER,
+)
 from standins import objects
 
 Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -135,6 +141,21 @@ def test_the_devices_are_told_beside_the_marks(
 ) -> None:
     """What is malformed is left out; the mark counts all the same."""
     assert listened(*(f"{DEVICES_HEADER}: {line}" for line in lines)) == devices
+
+
+def test_the_energy_is_told_beside_the_marks() -> None:
+    """As one line in a header (`test_sidecar_energy` has the malformed ones)."""
+    body = "energy/1 nvml 1 1700000000000 1700000005000 000000000000001000 GPU-a"
+    line = f"{body} {zlib.crc32(body.encode()):08x}"
+
+    async def run(line: str) -> energy.Told | None:
+        async with standin(saying(head(own(), f"{ENERGY_HEADER}: {line}") + BODY)) as p:
+            return (await sidecars.listen([running()], p))["pod-1"].energy
+
+    told = asyncio.run(run(line))
+    assert told is not None
+    assert (told.millijoules, told.devices) == (1000, ("GPU-a",))
+    assert asyncio.run(run(line.replace("GPU-a", "GPU-b"))) is None
 
 
 @pytest.mark.parametrize(

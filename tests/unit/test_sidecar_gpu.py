@@ -20,6 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flopguard_operator import energy, finalrecord, observed
+from flopguard_operator.observed import Pod
 from flopguard_sidecar.dcgm import DcgmSource, read_page
 from flopguard_sidecar.gpu import GpuSourceError
 from flopguard_sidecar.samples import (
@@ -29,7 +31,8 @@ from flopguard_sidecar.samples import (
     from_dcgm,
     reading,
 )
-from flopguard_sidecar.serving import DEVICES_HEADER
+from flopguard_sidecar.serving import DEVICES_HEADER, ENERGY_HEADER
+from standins import objects
 from standins.sidecars import sidecar, wait_for
 
 STANDINS = Path(__file__).resolve().parents[1] / "standins"
@@ -159,23 +162,53 @@ def test_what_is_not_the_pods_own_activity_is_no_figure(
     assert NOT_ACTIVE.after(found).header() == header
 
 
-def test_the_marks_carry_the_activity(nvml: Path, tmp_path: Path) -> None:
-    """The real sidecar on the stand-in, as its thread samples it."""
-    variables = {"LD_LIBRARY_PATH": str(nvml)}
+def test_marks_and_final_record_carry_what_devices_did(
+    nvml: Path, tmp_path: Path
+) -> None:
+    """The real sidecar on the stand-in, as its thread samples it; once more at the end.
+
+    Each look at the stand-in finds another kilojoule.
+    """
+    variables = {"LD_LIBRARY_PATH": str(nvml), "STANDIN_NVML_DEVICES": "1"}
     with sidecar(tmp_path, **variables) as running:
         address = f"http://127.0.0.1:{running.port}/marks"
 
-        def header() -> str:
+        def header(name: str) -> str:
             with urllib.request.urlopen(address, timeout=10) as answer:
-                return str(answer.headers.get(DEVICES_HEADER, ""))
+                return str(answer.headers.get(name, ""))
 
-        wait_for("the second sample", header)
-        told = re.fullmatch(r"nvml 1 ([0-9]+)", header())
+        wait_for("the second sample", lambda: header(DEVICES_HEADER))
+        told = re.fullmatch(r"nvml 1 ([0-9]+)", header(DEVICES_HEADER))
+        live = energy.told(header(ENERGY_HEADER))
         page = running.get("/metrics").decode()
+        running.process.terminate()
+        running.process.wait(30)
+        pod = words(running.termination_log.read_text())
 
     assert told is not None
     assert int(told[1]) >= 2000
     assert "flopguard_gpu_tensor_active_seconds_total{uuid=" in page
+    last = finalrecord.energy(pod)
+    assert live is not None
+    assert last is not None
+    assert last.devices == (FIRST.uuid,)
+    assert (last.whole, last.final, last.since) == (True, True, live.since)
+    assert live.millijoules >= 1_000_000
+    assert last.millijoules == live.millijoules + 1_000_000
+    assert last.until > live.until
+
+
+def words(message: str) -> Pod:
+    """Return a pod that has ended with this final record."""
+    return observed.pod(objects.pod(words=message, ended=True))
+
+
+def test_the_energy_of_a_device_that_mig_splits_is_not_the_pods(nvml: Path) -> None:
+    """NVML counts the whole device, whoever uses its other parts."""
+    (first, *_), *_ = (one["samples"] for one in sample(nvml, STANDIN_NVML_MIG="1"))
+
+    assert first["energy_joules"] is None
+    assert first["power_watts"] == FIRST.power_watts
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from flopguard_operator.ledger.entries import (
     DecisionExpired,
     DecisionRecorded,
     DocumentNoted,
+    EnergyNoted,
     Entry,
     FactChanged,
     FactsNoted,
@@ -60,7 +61,9 @@ KINDS: Mapping[str, tuple[type, ...]] = MappingProxyType(
             *(RetentionSet, LedgerRecovered, KeyRotated),
             *(DecisionRecorded, DecisionExpired, ProgramAdjusted, Imported),
         ),
-        "facts.jsonl": (AttemptOpened, FactsNoted, FactChanged, WeightsSaved),
+        "facts.jsonl": (
+            *(AttemptOpened, FactsNoted, FactChanged, WeightsSaved, EnergyNoted),
+        ),
         "gaps.jsonl": (GapCharged,),
         "history.jsonl": (DocumentNoted,),
         "terms.jsonl": (PolicyNoted, TermsSet, ProgramSet),

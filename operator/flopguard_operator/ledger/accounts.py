@@ -16,6 +16,7 @@ from flopguard_operator.ledger.entries import (
     DecisionExpired,
     DecisionRecorded,
     DocumentNoted,
+    EnergyNoted,
     Entry,
     Event,
     FactChanged,
@@ -61,6 +62,8 @@ class Account:
     machines: Mapping[str, Machine] = field(default_factory=dict)  # by digest of facts
     changes: tuple[FactChanged, ...] = ()
     saves: tuple[WeightsSaved, ...] = ()
+    energies: Mapping[tuple[str, int], EnergyNoted] = field(default_factory=dict)
+    """The newest, by stream and `since`."""
     documents: tuple[DocumentNoted, ...] = ()
     forecast: ForecastNoted | None = None  # the newest
     decisions: tuple[DecisionRecorded, ...] = ()
@@ -148,6 +151,9 @@ def _told(account: Account, event: Event) -> Account:
             account = replace(account, changes=(*account.changes, event))
         case WeightsSaved():
             account = replace(account, saves=(*account.saves, event))
+        case EnergyNoted():
+            key = event.stream, event.since
+            account = replace(account, energies={**account.energies, key: event})
         case ForecastNoted():
             account = replace(account, forecast=event)
         case DocumentNoted():

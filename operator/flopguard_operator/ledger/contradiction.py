@@ -17,6 +17,7 @@ GAPS = "gaps"
 FACTS = "facts"
 PROGRAMS = "programs and decisions"
 SAVES = "saved weights"
+ENERGY = "energy"
 FORECASTS = "forecasts"
 COUNTS = "counts"
 POLICIES = "rule sets"
@@ -34,6 +35,7 @@ RULES = {
     GAPS: "each gap is the peak times the silence, and falls only by a reduction",
     FACTS: "the digest of noted facts is that of their text, or of one noted before",
     SAVES: "saved weights of a process are noted in order, within the run's total",
+    ENERGY: "energy that was noted only grows, until it is final",
     POLICIES: "each noted rule set has the digest, name and version of its text",
     FORECASTS: "each forecast crosses the lines that it says, and keeps its first date",
     PROGRAMS: "what is decided of runs and programs, moved and imported adds up",

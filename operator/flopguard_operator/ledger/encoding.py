@@ -20,6 +20,7 @@ from flopguard_operator.ledger.entries import (
     DecisionExpired,
     DecisionRecorded,
     DocumentNoted,
+    EnergyNoted,
     Entry,
     EpochOpened,
     FactChanged,
@@ -339,6 +340,15 @@ _EVENTS: Mapping[str, _Codec] = {
     "FactsNoted": _record(FactsNoted, **_RUN, whole=FLAG, measured=FLOPS, steps=COUNT),
     "FactChanged": _record(FactChanged, **_RUN, step=COUNT, flops=FLOPS),
     "WeightsSaved": _record(WeightsSaved, **_RUN, step=COUNT, flops=FLOPS, upper=FLOPS),
+    "EnergyNoted": _record(
+        EnergyNoted,
+        **_RUN,
+        since=COUNT,
+        until=COUNT,
+        millijoules=FLOPS,  # a decimal string too
+        whole=FLAG,
+        final=FLAG,
+    ),
     "ForecastNoted": _record(
         ForecastNoted,
         **_RUN,

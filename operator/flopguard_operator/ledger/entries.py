@@ -207,6 +207,25 @@ class WeightsSaved:
 
 
 @dataclass(frozen=True)
+class EnergyNoted:
+    """What the devices of a stream drew over one life of its sidecar, so far.
+
+    A life is named by when it began. Each entry replaces the one before of the same
+    life; the lives of a stream add up.
+    """
+
+    run: RunRef
+    stream: str
+    source: str  # nvml
+    since: int  # of the first sample, milliseconds since 1970 by the node's clock
+    until: int  # of the last
+    millijoules: int  # of all its devices, between the two
+    devices: str  # UUIDs, with blanks between them
+    whole: bool  # every device that it saw has told all of it
+    final: bool  # it is from the stream's final record
+
+
+@dataclass(frozen=True)
 class ForecastNoted:
     """A run's forecast was made, or says something else than the one before.
 
@@ -393,6 +412,7 @@ RunEvent = (
     | FactsNoted
     | FactChanged
     | WeightsSaved
+    | EnergyNoted
     | ForecastNoted
     | DecisionRecorded
     | DecisionExpired

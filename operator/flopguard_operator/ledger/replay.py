@@ -16,6 +16,7 @@ from flopguard_operator.ledger.contradiction import (
     ATTEMPTS,
     BOUNDS,
     COUNTS,
+    ENERGY,
     FACTS,
     FORECASTS,
     GAPS,
@@ -35,6 +36,7 @@ from flopguard_operator.ledger.entries import (
     AttemptOpened,
     DecisionExpired,
     DecisionRecorded,
+    EnergyNoted,
     Entry,
     FactsNoted,
     ForecastNoted,
@@ -244,6 +246,8 @@ def _told(entry: Entry, account: Account, noted: Noted) -> Iterator[Contradictio
             check, found = FACTS, tellings.wrong_facts(event, account)
         case WeightsSaved() as event:
             check, found = SAVES, tellings.wrong_saves(event, account)
+        case EnergyNoted() as event:
+            check, found = ENERGY, tellings.wrong_energy(event, account)
         case ForecastNoted() as event:
             check = FORECASTS
             found = forecasts.wrong(entry.at, event, account, noted)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 
 from flopguard_operator.ledger.accounts import Account
-from flopguard_operator.ledger.entries import FactsNoted, WeightsSaved
+from flopguard_operator.ledger.entries import EnergyNoted, FactsNoted, WeightsSaved
 
 
 def wrong_facts(event: FactsNoted, account: Account) -> Iterator[str]:
@@ -16,6 +16,19 @@ def wrong_facts(event: FactsNoted, account: Account) -> Iterator[str]:
     digest = hashlib.sha256(event.facts.encode()).hexdigest()
     if event.whole and digest != event.digest:
         yield "the facts are others than their digest says"
+
+
+def wrong_energy(event: EnergyNoted, account: Account) -> Iterator[str]:
+    """Hold energy to what was noted before of the same life of the sidecar."""
+    if event.since > event.until:
+        yield "it ends before it begins"
+    before = account.energies.get((event.stream, event.since))
+    if before is None:
+        return
+    if event.millijoules < before.millijoules or event.until < before.until:
+        yield "less was drawn than was noted before"
+    if before.final:
+        yield "it was final already"
 
 
 def wrong_saves(event: WeightsSaved, account: Account) -> Iterator[str]:

@@ -54,6 +54,10 @@ def _rows(subject: SubjectFacts) -> Iterator[Row]:
     yield "wall clock", str(usage.wall), "", "milliseconds", ""
     for name, spent in usage.devices:
         yield f"device time: {name}", str(spent), "", "milliseconds", ""
+    energy = subject.energy
+    if energy.measured:
+        pods = f"measured on {energy.measured} of {energy.pods} pod(s)"
+        yield "energy", str(energy.millijoules), energy.amount, "millijoules", pods
     filled = form(subject)
     for one in filled.items if filled is not None else ():
         yield f"form, AI Office: {one.name}", one.ai_office, "", "", ""

@@ -9,6 +9,7 @@ from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.report import ahead, chart, legal, methods, programs, rounding
 from flopguard_operator.report import duties as owed
 from flopguard_operator.report.duties import DutyFacts
+from flopguard_operator.report.energy import Energy
 from flopguard_operator.report.facts import (
     AttemptFacts,
     DecisionFacts,
@@ -199,6 +200,7 @@ def _subject(subject: SubjectFacts) -> dict[str, Any]:
         "overshoot": None if account.proven is None else str(account.proven.overshoot),
         "releases": account.releases,
         "training_time": _usage(subject),
+        "energy": _energy(subject.energy),
         "model_documentation_form": _form(form(subject)),
         "notification": legal.notification_state(subject),
         "methods": [*methods.METHODS, methods.uncertainty(subject)],
@@ -249,6 +251,19 @@ def _usage(subject: SubjectFacts) -> dict[str, Any]:
             {"device": name, "milliseconds": spent, "days": rounding.days(spent)}
             for name, spent in usage.devices
         ],
+    }
+
+
+def _energy(energy: Energy) -> dict[str, Any]:
+    return {
+        "millijoules": str(energy.millijoules) if energy.measured else None,
+        "megawatt_hours": energy.amount if energy.measured else None,
+        "is_complete": energy.is_complete,
+        "pods": energy.pods,
+        "measured_pods": energy.measured,
+        "whole_pods": energy.whole,
+        "shared_pods": energy.shared,
+        "foreign_pods": energy.foreign,
     }
 
 

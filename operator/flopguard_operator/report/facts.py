@@ -13,6 +13,7 @@ from flopguard_operator.policy.rules import Governing
 from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.policy.terms import Terms, Totals
 from flopguard_operator.policy.verdict import Verdict
+from flopguard_operator.report.energy import NO_ENERGY, Energy
 from flopguard_operator.report.opinion import Opinion
 from flopguard_operator.report.timeline import Moment
 from flopguard_operator.report.usage import NO_USAGE, Usage
@@ -92,6 +93,8 @@ class SubjectFacts:
     """Device-milliseconds of its streams: proven, and allocated."""
     usage: Usage = NO_USAGE
     """For how long, and on what, it ran."""
+    energy: Energy = NO_ENERGY
+    """What its devices drew, as far as it was measured."""
     reaches: tuple[Reach, ...] = ()
     """When lines will be reached, the nearest first; empty once it is over or held."""
     met_at: str = ""

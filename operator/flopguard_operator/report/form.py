@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from flopguard_operator.flops import display, percent
 from flopguard_operator.policy.evaluation import PolicyVerdict
+from flopguard_operator.report import energy as drawn
 from flopguard_operator.report.facts import SubjectFacts
 from flopguard_operator.report.rounding import days, months, order, two_figures
 from flopguard_operator.report.usage import NO_ACCELERATOR
@@ -20,10 +21,6 @@ MARGIN = Fraction(30, 100)
 """Of the reported estimate: C(2025) 5045 para. 123 (C(2025) 7719 point 120)."""
 WITHHELD = "-"
 _SAME = "as for the AI Office"
-NO_ENERGY = (
-    "N/A. Energy is not in the ledger: NVML's counters run per device since its driver"
-    " was loaded, and are given to Prometheus only (flopguard_gpu_energy_joules)."
-)
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,13 @@ def form(subject: SubjectFacts) -> Form | None:
     within = verdict.counted - proven <= MARGIN * verdict.counted
     compute = methodology(subject, verdict, proven)
     return Form(
-        items=(*_model(subject), *_time(subject), *_compute(verdict, compute)),
+        items=(
+            *_model(subject),
+            *_time(subject),
+            *_compute(verdict, compute),
+            *_energy(subject),
+            _INFERENCE,
+        ),
         reported=verdict.counted,
         proven=proven,
         policy=verdict.policy,
@@ -115,8 +118,6 @@ def _time(subject: SubjectFacts) -> list[Item]:
 
 def _compute(verdict: PolicyVerdict, compute: str) -> list[Item]:
     amount = f"{two_figures(verdict.counted)} FLOP"
-    energy = "No methodology: nothing was measured."
-    inference = "Not measured: flopguard meters the modification, not its use."
     return [
         Item(
             "Amount of computation used for training",
@@ -126,22 +127,25 @@ def _compute(verdict: PolicyVerdict, compute: str) -> list[Item]:
             known=True,
         ),
         Item("Measurement methodology (compute)", compute, _SAME, WITHHELD, known=True),
-        Item(
-            "Amount of energy used for training",
-            NO_ENERGY,
-            _SAME,
-            WITHHELD,
-            known=False,
-        ),
-        Item("Measurement methodology (energy)", energy, _SAME, WITHHELD, known=False),
-        Item(
-            "Benchmarked amount of computation used for inference",
-            inference,
-            _SAME,
-            WITHHELD,
-            known=False,
-        ),
     ]
+
+
+def _energy(subject: SubjectFacts) -> list[Item]:
+    amount, how = drawn.in_form(subject.energy), drawn.methodology(subject.energy)
+    known = subject.energy.measured > 0
+    return [
+        Item("Amount of energy used for training", amount, _SAME, WITHHELD, known),
+        Item("Measurement methodology (energy)", how, _SAME, WITHHELD, known),
+    ]
+
+
+_INFERENCE = Item(
+    "Benchmarked amount of computation used for inference",
+    "Not measured: flopguard meters the modification, not its use.",
+    _SAME,
+    WITHHELD,
+    known=False,
+)
 
 
 def methodology(subject: SubjectFacts, verdict: PolicyVerdict, proven: int) -> str:

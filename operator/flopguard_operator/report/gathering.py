@@ -25,6 +25,7 @@ from flopguard_operator.ledger.policies import noted_in
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy import reasons
 from flopguard_operator.policy.rulesets import RuleSet
+from flopguard_operator.report import energy
 from flopguard_operator.report.ahead import expected
 from flopguard_operator.report.curve import curve
 from flopguard_operator.report.facts import (
@@ -66,8 +67,12 @@ def gather(
             own[entry.event.run.uid].append(entry)
     law, programs = Law(noted_in(entries), beside), _programs(accounts)
     wanted = {name for name in programs if only is None or name in only}
+    drawn = energy.of_runs(accounts)
     runs = {
-        uid: run_facts(account, own[uid], law, programs.get(program_of(account)))
+        uid: replace(
+            run_facts(account, own[uid], law, programs.get(program_of(account))),
+            energy=drawn[uid],
+        )
         for uid, account in accounts.items()
         if account.program_set is None
         and (only is None or uid in only or program_of(account) in wanted)
@@ -173,6 +178,7 @@ def program_facts(
         reaches=_ahead(counting, found, counted.upper) if goes_on else (),
         coverage=_added(run.coverage for run in runs),
         usage=together(run.usage for run in runs),
+        energy=energy.together((r.energy for r in runs), len(account.imported)),
         met_at=_met_at(mine),
         decisions=_decisions(account, mine),
         program=account,

@@ -32,7 +32,7 @@ _ALWAYS = (
     ),
     (
         "Training time is that of the ledger's entries: from the first to the last of"
-        " each pod. Energy is not recorded."
+        " each pod. Energy is that of accelerators, where NVML tells it."
     ),
     (
         "All operations count equally, whatever their precision; what a device can do"
