@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,11 +10,14 @@ from flopguard_operator.cli_files import (
     UnusableError,
     database_option,
     epilog,
+    json_option,
+    say,
     told,
 )
 from flopguard_operator.ledger import copies
 from flopguard_operator.ledger.custody import KnownHead, parse_head_option
 from flopguard_operator.ledger.errors import ForkedError, LedgerError
+from flopguard_operator.ledger.note import Head
 
 
 def heads_given(texts: tuple[str, ...]) -> list[KnownHead]:
@@ -38,7 +42,8 @@ def heads_given(texts: tuple[str, ...]) -> list[KnownHead]:
 )
 @database_option
 @click.argument("target", type=click.Path(path_type=Path), metavar="COPY")
-def backup(db: Path, target: Path) -> None:
+@json_option
+def backup(db: Path, target: Path, *, machine: bool) -> None:
     """Copy a ledger.db that may be in use into one new file, and verify the copy.
 
     The signing key is not in it: back the Secret flopguard-ledger-key up as well, to
@@ -46,7 +51,12 @@ def backup(db: Path, target: Path) -> None:
     """
     with told():
         head = copies.back_up(db, target)
-    click.echo(f"{target}: {head.size} entries, root hash {head.root_base64}")
+    sentence = f"{target}: {head.size} entries, root hash {head.root_base64}"
+    say(sentence, {"copy": str(target), **_head(head)}, machine=machine)
+
+
+def _head(head: Head) -> dict[str, Any]:
+    return {"size": head.size, "root": head.root_base64}
 
 
 @click.command(
@@ -71,7 +81,10 @@ def backup(db: Path, target: Path) -> None:
     help="A head that was seen elsewhere; the copy has to extend it.",
 )
 @click.option("--lose", is_flag=True, help="Accept that newer entries are lost.")
-def restore(copy: Path, db: Path, heads: tuple[str, ...], *, lose: bool) -> None:
+@json_option
+def restore(
+    copy: Path, db: Path, heads: tuple[str, ...], *, lose: bool, machine: bool
+) -> None:
     """Put a verified copy in the place of a ledger; the file before it is kept beside.
 
     A copy that lacks entries of the present file, or of a --head, is refused. With
@@ -83,7 +96,8 @@ def restore(copy: Path, db: Path, heads: tuple[str, ...], *, lose: bool) -> None
             done = copies.restore(copy, db, known, datetime.now(UTC), lose=lose)
         except ForkedError as error:
             raise UnusableError(str(error)) from error
-    if done.kept is not None:
-        click.echo(f"The file before is now {done.kept}.")
-    head = done.head
-    click.echo(f"{db}: {head.size} entries, root hash {head.root_base64}")
+    head, kept = done.head, "" if done.kept is None else str(done.kept)
+    before = f"The file before is now {kept}.\n" if kept else ""
+    sentence = f"{before}{db}: {head.size} entries, root hash {head.root_base64}"
+    document = {"ledger": str(db), **_head(head), "kept": kept or None}
+    say(sentence, document, machine=machine)

@@ -1,16 +1,23 @@
 """`flopguard evidence`: one file with which a stranger checks what some runs spent."""
 
+import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from flopguard_operator.cli_files import UnusableError, epilog, told
+from flopguard_operator.cli_files import (
+    UnusableError,
+    epilog,
+    json_option,
+    told,
+)
 from flopguard_operator.evidence import audit, pack, zipped
 from flopguard_operator.evidence.pack import Made, Request, UnknownError
 from flopguard_operator.evidence.source import opened
@@ -68,13 +75,15 @@ def _write_verifier(
     callback=_write_verifier,
     help="Write only verify.pyz, to this file.",
 )
-def evidence(
+@json_option
+def evidence(  # noqa: PLR0913 - one parameter per option
     name: str,
     file: Path | None,
     output: Path | None,
     audit_log: Path | None,
     *,
     newest: bool,
+    machine: bool,
 ) -> None:
     """Make an archive of the evidence on a program or a run.
 
@@ -97,7 +106,10 @@ def evidence(
         audit=extract if audit_log else None,
         newest=newest,
     )
-    click.echo(_told(_made(file, request, output)), err=True)
+    made = _made(file, request, output)
+    # Beside a pack on standard output, which is no place for anything else.
+    text = _as_json(made, output) if machine else _told(made)
+    click.echo(text, err=not machine or str(output) == "-")
 
 
 def _made(file: Path, request: Request, output: Path) -> Made:
@@ -121,6 +133,12 @@ def _replace(output: Path, spool: BinaryIO) -> None:
     with part.open("wb") as out:
         shutil.copyfileobj(spool, out)
     part.replace(output)
+
+
+def _as_json(made: Made, output: Path) -> str:
+    found = asdict(made)
+    del found["about"]
+    return json.dumps({"pack": str(output), **found}, indent=2)
 
 
 def _told(made: Made) -> str:

@@ -4,14 +4,15 @@ A ledger may come from a stranger: what is printed of it cannot move a cursor, a
 way in which a file can be wrong ends in a traceback.
 """
 
+import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -33,6 +34,9 @@ database_option = click.option(
     show_envvar=True,
     required=True,
     help="The operator's ledger.db. It is only read, also while the operator runs.",
+)
+json_option = click.option(
+    "--json", "machine", is_flag=True, help="Print JSON for other programs."
 )
 LEDGER_HELP = "An exported ledger, the operator's ledger.db, or - for standard input."
 _EXIT_CODES = """
@@ -145,6 +149,11 @@ def pack_or_lines(file: str) -> Iterator[Given]:
         else:
             size = Path(file).stat().st_size
             yield Given(None, stack.enter_context(ledger_lines(file)), size)
+
+
+def say(sentence: str, document: Mapping[str, Any], *, machine: bool) -> None:
+    """Print what was done, for people or for programs."""
+    click.echo(json.dumps(document, indent=2) if machine else sentence)
 
 
 def write_text(text: str, output: Path | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from flopguard_operator.cli_copies import heads_given
-from flopguard_operator.cli_files import epilog, told
+from flopguard_operator.cli_files import epilog, json_option, say, told
 from flopguard_operator.ledger import keys, note, reading
 from flopguard_operator.ledger.entries import LedgerRecovered, RetentionSet
 from flopguard_operator.ledger.store import SqliteStore
@@ -29,6 +29,7 @@ Command = Callable[..., Any]
 def _options(command: Command) -> Command:
     """Add what every signed decision needs."""
     for option in (
+        json_option,
         click.option(
             "--reason", required=True, help="Why, in a sentence; it is recorded."
         ),
@@ -74,8 +75,14 @@ def _options(command: Command) -> Command:
     metavar="SIZE:ROOT",
     help="A head that is given up, as the operator's message has it; repeatable.",
 )
-def recover(
-    db: Path, key_file: str, by: str, reason: str, heads: tuple[str, ...]
+def recover(  # noqa: PLR0913 - one parameter per option
+    db: Path,
+    key_file: str,
+    by: str,
+    reason: str,
+    heads: tuple[str, ...],
+    *,
+    machine: bool,
 ) -> None:
     """Accept, in a signed entry, that entries were lost, so that the ledger goes on.
 
@@ -89,7 +96,10 @@ def recover(
             size, _, root = head.text.partition(":")
             events.append(LedgerRecovered(int(size), root, by, reason))
         store.commit(events, [], _now())
-        click.echo(f"{len(events)} heads were given up in entry {store.head.size - 1}.")
+        entry = store.head.size - 1
+        sentence = f"{len(events)} heads were given up in entry {entry}."
+        document = {"entry": entry, "heads": [head.text for head in given]}
+        say(sentence, document, machine=machine)
 
 
 @click.command(
@@ -109,7 +119,9 @@ def recover(
     metavar="PEM",
     help="The private key that is to follow.",
 )
-def rotate_key(db: Path, key_file: str, by: str, reason: str, next_file: Path) -> None:
+def rotate_key(  # noqa: PLR0913 - one parameter per option
+    db: Path, key_file: str, by: str, reason: str, next_file: Path, *, machine: bool
+) -> None:
     """Let another key follow, in an entry whose head both keys sign.
 
     In a cluster it is easier: put the next key into the Secret flopguard-ledger-key as
@@ -118,7 +130,8 @@ def rotate_key(db: Path, key_file: str, by: str, reason: str, next_file: Path) -
     with _opened(db, key_file) as store:
         successor = keys.from_pem(store.head.origin, next_file.read_bytes())
         store.rotate(successor, f"{reason} ({by})", _now())
-        click.echo(f"From now on the ledger is signed by {store.vkey}")
+        sentence = f"From now on the ledger is signed by {store.vkey}"
+        say(sentence, {"vkey": store.vkey}, machine=machine)
 
 
 @click.command(
@@ -130,11 +143,15 @@ def rotate_key(db: Path, key_file: str, by: str, reason: str, next_file: Path) -
 )
 @_options
 @click.option("--years", required=True, type=click.IntRange(1, 1000))
-def retain(db: Path, key_file: str, by: str, reason: str, years: int) -> None:
+def retain(  # noqa: PLR0913 - one parameter per option
+    db: Path, key_file: str, by: str, reason: str, years: int, *, machine: bool
+) -> None:
     """Decide for how many years the ledger is kept; `ledger check` holds it to that."""
     with _opened(db, key_file) as store:
         store.commit([RetentionSet(years, by, reason)], [], _now())
-        click.echo(f"Entry {store.head.size - 1}: kept for {years} years.")
+        entry = store.head.size - 1
+        sentence = f"Entry {entry}: kept for {years} years."
+        say(sentence, {"entry": entry, "years": years}, machine=machine)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +14,9 @@ from flopguard_operator.cli_files import (
     MismatchError,
     database_option,
     epilog,
+    json_option,
     ledger_lines,
+    say,
     told,
 )
 from flopguard_operator.cli_keeping import recover, retain, rotate_key
@@ -22,7 +25,7 @@ from flopguard_operator.ledger import proofs
 from flopguard_operator.ledger.checking import check_file
 from flopguard_operator.ledger.comparing import compare, sentences
 from flopguard_operator.ledger.crew import digesting
-from flopguard_operator.ledger.encoding import decode
+from flopguard_operator.ledger.encoding import decode, encode
 from flopguard_operator.ledger.export import Header, Leaf, Rotation, SignedHead, parse
 from flopguard_operator.ledger.findings import Report
 from flopguard_operator.ledger.keys import check_signature
@@ -59,10 +62,11 @@ def export(db: Path) -> None:
 
 @ledger.command(epilog=epilog("flopguard ledger show ledger.jsonl | grep Hold"))
 @click.argument("file", metavar="FILE")
-def show(file: str) -> None:
+@json_option
+def show(file: str, *, machine: bool) -> None:
     """Print what happened, one line per entry.
 
-    Number, time, kind of entry, run, and what it says.
+    Number, time, kind of entry, run, and what it says; with --json all of the entry.
 
     FILE is an exported ledger, the operator's ledger.db, or - for standard input.
     Nothing is verified here; `flopguard verify` does that.
@@ -70,7 +74,8 @@ def show(file: str) -> None:
     with ledger_lines(file) as lines:
         for part in parse(lines):
             if isinstance(part, Leaf):
-                click.echo(as_line(line_of(decode(part.data))))
+                line = as_line(line_of(decode(part.data)))
+                click.echo(json.dumps(json.loads(part.data)) if machine else line)
 
 
 @ledger.command(
@@ -80,7 +85,7 @@ def show(file: str) -> None:
     )
 )
 @database_option
-@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
+@json_option
 @click.option("--vkey", default="", metavar="KEY", help="The key that you trust.")
 def check(db: Path, vkey: str, *, machine: bool) -> None:
     """Check a whole ledger.db: file, tree, every head, every verdict, retention.
@@ -105,7 +110,7 @@ def check(db: Path, vkey: str, *, machine: bool) -> None:
 )
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
+@json_option
 def diff(first: str, second: str, *, machine: bool) -> None:
     """Say how far two ledgers are the same, and show where they part.
 
@@ -148,20 +153,23 @@ def diff(first: str, second: str, *, machine: bool) -> None:
     "--check", "proof", type=click.Path(path_type=Path), help="Check a proof instead."
 )
 @click.option("--vkey", default="", metavar="KEY", help="With --check: who must sign.")
-def prove(
+@json_option
+def prove(  # noqa: PLR0913 - one parameter per option
     file: str | None,
     entry: int | None,
     since: int | None,
     proof: Path | None,
     vkey: str,
+    *,
+    machine: bool,
 ) -> None:
     """Print a proof of one entry, or of growth, that a stranger can check alone.
 
     The proof of an entry is in the format of c2sp.org/tlog-proof, with the entry's own
-    bytes as its extra data; it shows nothing of other entries.
+    bytes as its extra data; it shows nothing of other entries. --json is for --check.
     """
     if proof is not None:
-        _check(proof, vkey)
+        _check(proof, vkey, machine=machine)
         return
     if file is None or (entry is None) == (since is None):
         message = "give a FILE with either --entry or --since, or --check PROOF"
@@ -197,7 +205,7 @@ def _read(file: str, entry: int | None) -> tuple[list[bytes], bytes | None, str,
     return hashes, wanted, signed, vkey
 
 
-def _check(proof: Path, vkey: str) -> None:
+def _check(proof: Path, vkey: str, *, machine: bool) -> None:
     if not vkey:
         message = "a proof is checked with --vkey, from a source that you trust"
         raise click.UsageError(message)
@@ -205,15 +213,20 @@ def _check(proof: Path, vkey: str) -> None:
         data = proof.read_bytes()[: proofs.MAX_PROOF_BYTES + 1]
         found = proofs.check(data.decode(errors="replace"), vkey, check_signature)
     size = found.head.size
+    document: dict[str, Any] = {"size": size, "vkey": vkey}
     if found.entry is not None:
-        click.echo(as_line(line_of(found.entry)))
-        click.echo(f"This entry is in the ledger of {size} entries that {vkey} signed.")
+        document["entry"] = json.loads(encode(found.entry))
+        told_ = as_line(line_of(found.entry))
+        whole = f"This entry is in the ledger of {size} entries that {vkey} signed."
+        say(f"{told_}\n{whole}", document, machine=machine)
     elif found.old is not None:
         old, root = found.old
-        click.echo(
+        document["since"] = {"size": old, "root": root}
+        sentence = (
             f"The ledger of {size} entries that {vkey} signed goes on from the one of"
             f" {old} entries with root {root}."
         )
+        say(sentence, document, machine=machine)
 
 
 for command in (backup, restore, recover, rotate_key, retain):

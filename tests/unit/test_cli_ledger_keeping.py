@@ -4,6 +4,7 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -322,6 +323,31 @@ def test_retention_is_a_signed_decision(db: Path, pem: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "Kept for 15 years, as ana decided" in after.output
     assert after.exit_code == 0
+
+
+def test_each_command_says_in_json_what_it_did(db: Path, pem: Path) -> None:
+    """A program needs no sentence to be parsed."""
+
+    def told(*arguments: object) -> Any:
+        done = flopguard(*arguments, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.output)
+
+    copy, pack, proof = (db.with_name(name) for name in ("copy.db", "p.tar", "proof"))
+    size = append(db).size
+    copied = told("ledger", "backup", "--db", db, copy)
+    packed = told("evidence", A.uid, "--ledger", db, "-o", pack, "--newest")
+    proof.write_text(flopguard("ledger", "prove", db, "--entry", 1).output)
+    vkey = KEY.verifier.text
+    proven = told("ledger", "prove", "--check", proof, "--vkey", vkey)
+    restored = told("ledger", "restore", copy, "--db", db)
+    kept = told("ledger", "retain", "--db", db, "--key", pem, "--years", 15, *WHO)
+    shown = flopguard("ledger", "show", db, "--json").output.splitlines()
+
+    assert copied["size"] == restored["size"] == proven["size"] == size
+    assert packed["pack"] == str(pack)
+    assert json.loads(shown[1]) == proven["entry"]
+    assert kept == {"entry": len(shown) - 1, "years": 15}
 
 
 def test_marks_above_what_is_settled_are_right(db: Path) -> None:
