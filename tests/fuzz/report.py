@@ -120,7 +120,9 @@ be less only where the program says that it multiplies outside of any module, on
 | Python, torch | {python}, {torch} |
 | seconds, with {workers} workers | {seconds:,} |
 
-Error flags seen: {flags_in_words}. Seeds that failed at first, and were run again after
+Error flags seen: {flags_in_words}. `hook_failed` is a difference, but
+where the program itself damages the folder of pages: only such cases have it here.
+Seeds that failed at first, and were run again after
 a mend: {again_in_words}.
 """
 
