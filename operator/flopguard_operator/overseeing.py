@@ -106,10 +106,12 @@ class Overseer:
         self._made = [one for one in read if self._has_a_target(one)]
         known = standing.by_name(self.accounts)
         seen = [self._decided(view, known) for view in views]
+        runs = programs.members(self._live, self.accounts)
         plans = [
             plan
             for name, raw in sorted(self.cache.programs.items())
-            if (plan := self._planned(name, raw, known)) is not None
+            if (plan := self._planned(raw, known.get(name), runs.get(name, [])))
+            is not None
         ]
         above = {plan.ref.name: standing.for_runs(plan.standing) for plan in plans}
         there = self.cache.runs  # what is gone is not held any more
@@ -155,22 +157,20 @@ class Overseer:
         return tuple(decisions.news(account, created, self._made, self.now))
 
     def _planned(
-        self, name: str, raw: Raw, known: Mapping[str, Account]
+        self, raw: Raw, before: Account | None, runs: Iterable[Account]
     ) -> ProgramPlan | None:
         ref = programs.reference(raw)
-        before = known.get(name)
         own = before if before is not None and before.ref == ref else Account(ref)
         news = self._news(own, text(raw, "metadata", "creationTimestamp"))
         imports = decisions.imports(news, self._made)
-        taken = [replace(one, run=ref) for one in self._taken.get(name, ())]
+        taken = [replace(one, run=ref) for one in self._taken.get(ref.name, ())]
         try:
-            runs = programs.members(name, self._live, self.accounts)
             plan = programs.plan(raw, before, runs, [*news, *imports, *taken], self.by)
             refuse_unfit(plan.events)
         except (SpecError, PolicyError, LedgerError) as error:
             self._refused.append((raw, str(error)))
         except Exception:  # noqa: BLE001 - one program must not stop the others
-            _log.exception("program failed", program=name)
+            _log.exception("program failed", program=ref.name)
         else:
             return plan
         return None

@@ -19,6 +19,7 @@ from flopguard_operator.conditions import Condition
 from flopguard_operator.flops import display, percent
 from flopguard_operator.ledger import policies, standing
 from flopguard_operator.ledger.accounts import Account, due
+from flopguard_operator.ledger.census import program_of
 from flopguard_operator.ledger.duties import Owed
 from flopguard_operator.ledger.entries import Event, ProgramSet, RetentionSet, RunRef
 from flopguard_operator.ledger.policies import Law, Noted
@@ -233,17 +234,18 @@ def conditions_of(found: ProgramPlan) -> list[Condition]:
 
 
 def members(
-    name: str, live: Mapping[str, tuple[str, Account]], accounts: Mapping[str, Account]
-) -> Iterator[Account]:
-    """Yield the accounts of a program's runs as of now.
+    live: Mapping[str, tuple[str, Account]], accounts: Mapping[str, Account]
+) -> dict[str, list[Account]]:
+    """Return the accounts of each program's runs as of now, by its name.
 
     Args:
-        name: of the program.
         live: program and account of each run that a cycle looks at, by UID.
         accounts: what the ledger says of all runs, by UID.
     """
+    found: dict[str, list[Account]] = {}
     for program, account in live.values():
-        if program == name:
-            yield account
-    rest = (account for uid, account in accounts.items() if uid not in live)
-    yield from standing.members(name, rest)
+        found.setdefault(program, []).append(account)
+    for uid, account in accounts.items():
+        if uid not in live and account.program_set is None:
+            found.setdefault(program_of(account), []).append(account)
+    return found

@@ -43,7 +43,7 @@ from flopguard_operator.observed import Raw, at, items, text
 from flopguard_operator.overseeing import Overseen
 from flopguard_operator.policy.evaluation import PolicyVerdict
 from flopguard_operator.settings import Settings
-from flopguard_operator.settling import Plan, RunView, nearest, nearest_limit
+from flopguard_operator.settling import Plan, RunView, nearest
 from flopguard_operator.workloads import job
 
 HASTE_SECONDS = 10.0  # the lock sees a new status within one
@@ -222,12 +222,12 @@ class Publisher:
         marks = self.books.of_run(uid)
         processes = now.listener.of(marks)
         account = self.books.account(view.ref)
-        line = plan.hold.limit if plan.hold else nearest_limit(view)
         wire = None
         if head is not None:
             root, key = head.root_base64, self.books.vkey
             wire = {"size": head.size, "rootHash": root, "key": key}
         policies = standing.verdicts(view, account, plan.totals)
+        line = standing.line_to_go_back_to(view, plan, policies)
         return Surroundings(
             now=_now(),
             prometheus=now.prometheus,

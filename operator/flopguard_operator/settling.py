@@ -34,8 +34,9 @@ from flopguard_operator.ledger.standing import applied, decided
 from flopguard_operator.marks import Mark
 from flopguard_operator.noting import Noting
 from flopguard_operator.observed import Job, Pod
+from flopguard_operator.policy import checks
 from flopguard_operator.policy.checks import budget_limit, evaluate, holds
-from flopguard_operator.policy.rules import Governing, built_in, counted
+from flopguard_operator.policy.rules import Governing, built_in
 from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.policy.terms import Terms, Totals
 from flopguard_operator.policy.verdict import Verdict
@@ -202,19 +203,9 @@ def nearest_limit(view: RunView) -> int | Fraction:
 
 
 def nearest(view: RunView, total: Totals) -> tuple[int, int | Fraction]:
-    """Return what is compared with the limit that is reached first, and that limit.
-
-    Both in FLOPs. A budget is held against all that may have been executed, the
-    threshold against what its rule set counts of it.
-    """
+    """Return what is compared with the limit that is reached first, and that limit."""
     rules = view.rules or built_in(view.terms.policy)
-    threshold = view.governing.limit
-    legal = counted(view.terms.base, total, rules, view.today), threshold
-    budget = budget_limit(view.terms.budget, threshold)
-    if budget is None:
-        return legal
-    own = total.upper, budget
-    return max(own, legal, key=lambda one: (Fraction(one[0]) / one[1], -one[1]))
+    return checks.nearest(view.terms, total, rules, view.today)
 
 
 def is_near(view: RunView, upper: int) -> bool:

@@ -1,11 +1,14 @@
 """Say how a run or program stands to its policy, and to all others beside it. Pure."""
 
+from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 from flopguard_operator.api.fields import MAX_SENTENCE, MAX_TEXT
 from flopguard_operator.api.runstatus import MAX_DUTIES
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.duties import Owed
+from flopguard_operator.policy import reasons
 from flopguard_operator.policy.evaluation import (
     LineVerdict,
     PolicyVerdict,
@@ -14,7 +17,7 @@ from flopguard_operator.policy.evaluation import (
 )
 from flopguard_operator.policy.rules import built_in
 from flopguard_operator.policy.terms import Totals
-from flopguard_operator.settling import RunView
+from flopguard_operator.settling import Plan, RunView, nearest_limit
 
 MOST_LINES, MOST_NOTES = 8, 16  # of the CRD
 
@@ -53,6 +56,30 @@ def verdicts(
         judge(rules, base, totals, view.day(account)),
         *side_by_side(view.others, base, totals, view.today),
     )
+
+
+def line_to_go_back_to(
+    view: RunView, plan: Plan, verdicts: Iterable[PolicyVerdict]
+) -> int | Fraction:
+    """Return below which total of a run its saved weights are those to go back to.
+
+    What the other runs of its program have spent by now is taken off the program's
+    line. Nobody knows what of a save does not count: it is taken to count.
+
+    Args:
+        view: the run.
+        plan: with what holds it, if anything does.
+        verdicts: of all policies on the run.
+    """
+    hold = plan.hold
+    if hold is None:
+        return nearest_limit(view)
+    if not hold.reason.startswith(reasons.PROGRAM):
+        return hold.limit
+    own = plan.totals.upper
+    if hold.reason != reasons.PROGRAM + reasons.BUDGET_EXCEEDED:
+        own = min((each.counted for each in verdicts), default=own)
+    return hold.limit - max(0, hold.counted - own)
 
 
 def _verdict(verdict: PolicyVerdict) -> dict[str, Any]:

@@ -134,6 +134,20 @@ def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(
     assert laptop.account().proven is not None
 
 
+def test_what_the_policy_does_not_count_is_not_told_as_used(laptop: Laptop) -> None:
+    """Recomputation: in the upper bound, and no part of the third that governs."""
+    recompute = COUNTS.replace("(((0, 1000),))", "(((0, 10), (16, 1000)))")
+    words = ["--base", "acme/base", "--base-flops", "3000", "--policy"]
+    done = laptop.run(
+        *words, "commission-guidelines-2025", then=[PYTHON, "-c", recompute]
+    )
+    (known,) = laptop.status()
+
+    assert done.returncode == 0, done.stderr
+    assert (known["upper"], known["used"], known["limit"]) == ("1010", "10", "1000")
+    assert known["percent"] == "1.00"
+
+
 def test_what_torchrun_would_do_is_counted_and_stopped_whole(
     laptop: Laptop, truth: Truth
 ) -> None:

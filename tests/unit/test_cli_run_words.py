@@ -113,15 +113,15 @@ def test_the_policy_speaks_of_options() -> None:
     ("now", "line"),
     [
         pytest.param(
-            Progress("p", 0, 0, 10**15, 0), "0 of 1e15 FLOPs (0.00 %)", id="start"
+            Progress("p", 0, 0, 0, 10**15, 0), "0 of 1e15 FLOPs (0.00 %)", id="start"
         ),
         pytest.param(
-            Progress("p", 10**14, 3 * 10**14, 10**15, 10**12),
+            Progress("p", 10**14, 4 * 10**14, 3 * 10**14, 10**15, 10**12),
             "3e14 of 1e15 FLOPs (30.00 %), 1e12 FLOP/s, limit in 11m",
             id="under way",
         ),
         pytest.param(
-            Progress("p", 7, 7, Fraction(20, 3), 5),
+            Progress("p", 7, 7, 7, Fraction(20, 3), 5),
             "7 of 6 FLOPs (105.00 %), 5 FLOP/s",
             id="beyond a limit that is not whole",
         ),

@@ -110,7 +110,7 @@ def test_what_its_pods_train_on_is_in_the_total(scene: Scene) -> None:
     scene.look(60)
 
     assert scene.upper() >= scene.truth() == 2 * 61 * SECOND
-    (member,) = programs.members("support-bot", {}, scene.world.books.accounts)
+    (member,) = programs.members({}, scene.world.books.accounts)["support-bot"]
     assert totals(member).upper == scene.upper()
 
 
@@ -209,7 +209,7 @@ def test_a_namesake_counts_its_own_pods_only(scene: Scene) -> None:
     assert accounts["run-2"].terms_set.previous == "run-1"
     total = sum(totals(each).measured for each in accounts.values())
     assert total == scene.truth()
-    told = programs.members("support-bot", {}, accounts)
+    told = programs.members({}, accounts)["support-bot"]
     assert sum(totals(each).upper for each in told) >= scene.truth()
 
 

@@ -157,6 +157,26 @@ def test_a_held_run_names_the_weights_to_go_back_to(world: World, told: Told) ->
     assert "/out/25.pt (step 25" in world.condition("Held")["message"]
 
 
+def test_a_programs_hold_names_weights_below_what_its_other_runs_left(
+    world: World, told: Told
+) -> None:
+    """Of 60 steps others spent 40: the weights of step 25 are above the line."""
+    spent = {"name": "spring", "method": "GpuHours", "digest": "0" * 64}
+    spent |= dict.fromkeys(("low", "flops", "high"), str(40 * STEP_FLOPS))
+    limit = {"maxFlops": str(60 * STEP_FLOPS)}
+    world.cache.see_program("ADDED", objects.program(budget=limit))
+    world.cache.see_decision("ADDED", objects.decision("Import", imported=spent))
+    world.revise(program="support-bot", budget={"maxFlops": "1e20"})
+    saved = facts(26, saves=[save(15), save(25)])
+    told.marks["pod-1"] = marks_json(page(1, 26, saved))
+    world.once(objects.pod())
+    world.once(objects.pod())
+
+    status = world.status()
+    assert status["holds"][0]["reason"] == "ProgramBudgetExceeded"
+    assert status["rollback"]["path"] == "/out/15.pt"
+
+
 def test_the_weights_are_known_after_a_restart(world: World, told: Told) -> None:
     """They come from the ledger: the pod may be gone."""
     saved = facts(26, saves=[save(20), save(25)])

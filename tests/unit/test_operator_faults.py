@@ -19,7 +19,6 @@ from flopguard_operator.api import resolve
 from flopguard_operator.api.finetunerun import RunSpec
 from flopguard_operator.api.program import ProgramSpec
 from flopguard_operator.cache import Cache
-from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import Entry, HoldReleased, HoldSet
 from flopguard_operator.ledger.errors import LedgerUnavailableError
 from flopguard_operator.ledger.note import Head
@@ -28,6 +27,7 @@ from flopguard_operator.marks import Mark
 from flopguard_operator.models.catalogue import Catalogue
 from flopguard_operator.observed import Pod, Raw
 from flopguard_operator.policy.terms import Terms
+from flopguard_operator.programs import ProgramPlan
 from standins import objects
 from standins.world import World, spent
 
@@ -326,19 +326,15 @@ def test_a_program_that_cannot_be_judged_stops_no_other(
     """Whatever goes wrong with one program, the next one is published."""
     world.cache.see_program("ADDED", objects.program("broken", "program-0"))
     world.cache.see_program("ADDED", objects.program())
-    add_up = programs.members
+    judge = programs.plan
 
-    def members(
-        name: str,
-        live: Mapping[str, tuple[str, Account]],
-        accounts: Mapping[str, Account],
-    ) -> Iterator[Account]:
-        if name == "broken":
+    def plan(raw: Raw, *args: Any) -> ProgramPlan:
+        if raw["metadata"]["name"] == "broken":
             message = "a bug"
             raise RuntimeError(message)
-        return add_up(name, live, accounts)
+        return judge(raw, *args)
 
-    monkeypatch.setattr(programs, "members", members)
+    monkeypatch.setattr(programs, "plan", plan)
     world.once()
 
     assert "program support-bot" in world.cluster.calls

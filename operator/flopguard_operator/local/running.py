@@ -341,11 +341,13 @@ class Runner:
 
     def _progress(self, plan: Plan) -> Progress:
         view, upper = self._plan(settle=False)[0], plan.totals.upper
+        used, limit = settling.nearest(view, plan.totals)
         return Progress(
             program=self.options.program,
             measured=plan.totals.measured,
             upper=upper,
-            limit=settling.nearest_limit(view),
+            used=used,
+            limit=limit,
             flops_per_second=self._rate.take(time.monotonic(), upper),
         )
 

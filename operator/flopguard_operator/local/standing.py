@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 from flopguard_operator.flops import display, percent
 from flopguard_operator.ledger import database, reading
 from flopguard_operator.ledger.accounts import Account, fold, totals
+from flopguard_operator.ledger.policies import Noted, noted_in
 from flopguard_operator.local import asking, command, sidecar
 from flopguard_operator.local.sidecar import SidecarError
 from flopguard_operator.local.state import StartFolder, State
 from flopguard_operator.marks import Mark, merge
-from flopguard_operator.policy.checks import budget_limit
-from flopguard_operator.policy.rulesets import exact
+from flopguard_operator.policy.checks import nearest
+from flopguard_operator.policy.rulesets import PolicyError
 
 RUNNING, UNATTENDED, UNSETTLED = "Running", "Unattended", "Unsettled"
 HELD, IDLE = "Held", "Idle"
@@ -27,7 +27,8 @@ class Standing:
     program: str
     state: str
     account: Account  # with what the pages say on top
-    limit: str = ""
+    used: int = 0  # of the limit: of a threshold only what its policy counts
+    limit: str = ""  # that is reached first
     share: str = ""  # percent of the limit
 
     @property
@@ -41,6 +42,7 @@ class Standing:
             "baseModel": known.terms.base.name if known else "",
             "measured": str(total.measured),
             "upper": str(total.upper),
+            "used": str(self.used),
             "limit": self.limit,
             "percent": self.share,
             "starts": len(self.account.attempts),
@@ -50,7 +52,7 @@ class Standing:
     @property
     def cells(self) -> tuple[str, ...]:
         """For people: one line of a table, under `COLUMNS`."""
-        used = display(totals(self.account).upper)
+        used = display(self.used)
         known = self.account.terms_set
         model = (known.terms.base.name if known else "") or "-"
         starts = str(len(self.account.attempts))
@@ -70,17 +72,19 @@ def standings(state: State) -> list[Standing]:
     if not state.exists:
         return []
     with reading.opened_to_read(state.ledger) as connection:
-        entries = reading.entries(connection, state.ledger, whole=True)
-        accounts = fold(entries)
+        entries = list(reading.entries(connection, state.ledger, whole=True))
+        accounts, noted = fold(entries), noted_in(entries)
         marks = database.marks(connection)
     found = []
     for uid, account in accounts.items():
         if account.ref.namespace == asking.NAMESPACE:
-            found.append(_standing(state, account, marks.get(uid, {})))
+            found.append(_standing(state, account, marks.get(uid, {}), noted))
     return sorted(found, key=lambda each: each.program)
 
 
-def _standing(state: State, account: Account, marks: Mapping[str, Mark]) -> Standing:
+def _standing(
+    state: State, account: Account, marks: Mapping[str, Mark], noted: Noted
+) -> Standing:
     name = account.ref.name
     starts = state.starts(name)
     heard = [mark for start in starts if (mark := _mark(start)) is not None]
@@ -88,13 +92,15 @@ def _standing(state: State, account: Account, marks: Mapping[str, Mark]) -> Stan
     for mark in (*marks.values(), *heard):
         streams[mark.stream] = merge(streams.get(mark.stream, mark), mark)
     now = replace(account, streams=streams)
-    limit, share = "", ""
-    if now.terms_set is not None:
-        threshold = Fraction(now.terms_set.limit)
-        budget = budget_limit(now.terms_set.terms.budget, threshold)
-        nearest = exact(threshold if budget is None else min(budget, threshold))
-        limit, share = str(nearest), percent(totals(now).upper, nearest)
-    return Standing(name, _state(now, starts), now, limit, share)
+    total, known, word = totals(now), now.terms_set, _state(now, starts)
+    if known is None:
+        return Standing(name, word, now, total.upper)
+    try:
+        rules = noted.of(known)
+        used, limit = nearest(known.terms, total, rules, known.day)
+    except PolicyError:  # `flopguard verify` says why
+        return Standing(name, word, now, total.upper)
+    return Standing(name, word, now, used, str(limit), percent(used, limit))
 
 
 def _mark(start: StartFolder) -> Mark | None:

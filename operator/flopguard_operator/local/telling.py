@@ -43,22 +43,23 @@ class Progress:
     program: str
     measured: int
     upper: int
+    used: int  # of the limit: of a threshold only what its policy counts
     limit: int | Fraction  # the nearest
     flops_per_second: int
 
     @property
     def seconds_left(self) -> int | None:
         """Seconds to the limit at this rate; None where it is not in sight."""
-        if self.upper >= self.limit or self.flops_per_second <= 0:
+        if self.used >= self.limit or self.flops_per_second <= 0:
             return None
-        return int((self.limit - self.upper) / self.flops_per_second)
+        return int((self.limit - self.used) / self.flops_per_second)
 
     @property
     def line(self) -> str:
         """One line for people."""
         text = (
-            f"{display(self.upper)} of {display(self.limit)} FLOPs"
-            f" ({percent(self.upper, self.limit)} %)"
+            f"{display(self.used)} of {display(self.limit)} FLOPs"
+            f" ({percent(self.used, self.limit)} %)"
         )
         if self.flops_per_second:
             text += f", {display(self.flops_per_second)} FLOP/s"
@@ -73,8 +74,9 @@ class Progress:
             "program": self.program,
             "measured": str(self.measured),
             "upper": str(self.upper),
+            "used": str(self.used),
             "limit": str(self.limit),
-            "percent": percent(self.upper, self.limit),
+            "percent": percent(self.used, self.limit),
             "flopsPerSecond": str(self.flops_per_second),
             "secondsToLimit": self.seconds_left,
         }

@@ -225,6 +225,26 @@ CHECKS: Sequence[Check] = (
 )
 
 
+def nearest(
+    terms: Terms, totals: Totals, rules: RuleSet, day: str = ""
+) -> tuple[int, int | Fraction]:
+    """Return what is compared with the limit that is reached first, and that limit.
+
+    Both in FLOPs. A budget is held against all that may have been executed, the
+    threshold against what its rule set counts of it.
+
+    Raises:
+        PolicyError: as `evaluate`.
+    """
+    threshold = governing(terms.base, rules, day).limit
+    legal = counted(terms.base, totals, rules, day), threshold
+    budget = budget_limit(terms.budget, threshold)
+    if budget is None:
+        return legal
+    own = totals.upper, budget
+    return max(own, legal, key=lambda one: (Fraction(one[0]) / one[1], -one[1]))
+
+
 def evaluate(
     terms: Terms,
     totals: Totals,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flopguard_operator.flops import display
 from flopguard_operator.policy.evaluation import PolicyVerdict, is_over
-from flopguard_operator.policy.verdict import HOLD
+from flopguard_operator.policy.verdict import HOLD, Verdict
 from flopguard_operator.report.facts import SubjectFacts, share
 
 MET, MAY_BE_MET, NOT_MET, NOT_JUDGED = "met", "may be met", "not met", "not judged"
@@ -76,13 +76,20 @@ def headline(subject: SubjectFacts) -> tuple[str, str]:
         return f"Held ({hold.reason}), {proof}: {_why(subject)}", BAD
     if subject.problem:
         return f"Not judged: {subject.problem}.", WARN
-    if not subject.verdicts:
+    verdict = worst(subject)
+    if verdict is None:
         return "Below every line of its policy.", GOOD
+    if verdict.action == HOLD:
+        return f"To be held ({verdict.reason}): {verdict.message}", BAD
+    return f"Warned ({verdict.reason}): {verdict.message}", WARN
+
+
+def worst(subject: SubjectFacts) -> Verdict | None:
+    """Return the gravest line that is reached, at its highest percentage."""
+    if not subject.verdicts:
+        return None
     first = subject.verdicts[0].reason
-    worst = [verdict for verdict in subject.verdicts if verdict.reason == first][-1]
-    if worst.action == HOLD:
-        return f"To be held ({worst.reason}): {worst.message}", BAD
-    return f"Warned ({worst.reason}): {worst.message}", WARN
+    return [verdict for verdict in subject.verdicts if verdict.reason == first][-1]
 
 
 def _why(subject: SubjectFacts) -> str:

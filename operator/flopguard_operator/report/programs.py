@@ -2,6 +2,7 @@
 
 from flopguard_operator.flops import display
 from flopguard_operator.ledger.standing import amount, left_of, unnamed
+from flopguard_operator.policy.verdict import HOLD
 from flopguard_operator.report.blocks import MOST_ROWS, Section, Table
 from flopguard_operator.report.facts import (
     DecisionFacts,
@@ -10,7 +11,7 @@ from flopguard_operator.report.facts import (
     SubjectFacts,
     share,
 )
-from flopguard_operator.report.judgement import headline
+from flopguard_operator.report.judgement import worst
 from flopguard_operator.report.moments import when
 
 
@@ -81,7 +82,12 @@ def state(run: RunFacts) -> str:
     """Return how a run stands, in a word or two."""
     if run.account.hold is not None:
         return f"held ({run.account.hold.reason})"
-    return headline(run)[0].partition(" (")[0].partition(":")[0].lower().rstrip(".")
+    if run.problem:
+        return "not judged"
+    verdict = worst(run)
+    if verdict is None:
+        return "below every line of its policy"
+    return "to be held" if verdict.action == HOLD else "warned"
 
 
 def imported(program: ProgramFacts) -> Section:
