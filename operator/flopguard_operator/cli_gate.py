@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from flopguard_operator.cli_files import (
 )
 from flopguard_operator.cli_rulebooks import beside, rule_sets, rules_option
 from flopguard_operator.ledger import gating, standing
-from flopguard_operator.ledger.accounts import fold
+from flopguard_operator.ledger.accounts import Account, fold
 from flopguard_operator.ledger.findings import OK
-from flopguard_operator.ledger.policies import noted_in
+from flopguard_operator.ledger.policies import Noted, noted_in
 from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.report.escaping import as_line
 
@@ -74,19 +75,31 @@ def gate(
     entries = entries_of(lines)
     noted = noted_in(entries)
     accounts = fold(entries)
-    found = standing.by_name(accounts).get(program)
-    if found is None:
-        known = ", ".join(sorted(standing.by_name(accounts))) or "none"
-        message = f'the ledger holds no program "{program}"; it holds: {known}'
-        raise UnusableError(as_line(message))
-    runs = standing.members(program, accounts.values())
     laws = beside(entries, rule_sets(rules))
     try:
-        answers = gating.answers(standing.of(found, runs, noted), noted, laws)
+        found = _found(program, accounts, noted)
+        answers = gating.answers(found, noted, laws)
     except PolicyError as error:
         raise MismatchError(as_line(str(error))) from error
     _tell(program, answers, machine=machine)
     sys.exit(1 if _opened(answers) else 0)
+
+
+def _found(
+    program: str, accounts: Mapping[str, Account], noted: Noted
+) -> standing.Standing:
+    """Return where a program stands, of a cluster or of one machine."""
+    programs = standing.by_name(accounts)
+    if program in programs:
+        runs = standing.members(program, accounts.values())
+        return standing.of(programs[program], runs, noted)
+    found = standing.of_machine(program, accounts.values(), noted)
+    if found is None:
+        local = [a.ref.name for a in accounts.values() if standing.is_of_machine(a)]
+        known = ", ".join(sorted({*programs, *local})) or "none"
+        message = f'the ledger holds no program "{program}"; it holds: {known}'
+        raise UnusableError(as_line(message))
+    return found
 
 
 def _opened(answers: tuple[gating.Answer, ...]) -> list[gating.Answer]:

@@ -1,8 +1,11 @@
 """`flopguard import`: bring a past job, which was not metered, into a program."""
 
+import getpass
 import json
+import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ import click
 
 from flopguard_operator.cli_explain import optional_figure
 from flopguard_operator.cli_files import UnusableError, epilog, told, write_text
+from flopguard_operator.cli_run import state_option
+from flopguard_operator.flops import display
 from flopguard_operator.forecast.architecture import (
     MOST_CONFIG,
     PlanError,
@@ -27,10 +32,12 @@ from flopguard_operator.imports.manifest import (
     as_json,
     as_yaml,
     decision,
+    entry,
     in_words,
 )
 from flopguard_operator.imports.trainer import of_state
 from flopguard_operator.imports.training import Trained
+from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.report.escaping import as_line
 
 _COUNT = click.IntRange(1, 10**12)
@@ -39,6 +46,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?", re.ASCII)
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]+")
 _PERIOD = re.compile(r"[0-9][-0-9T:Z+./]{3,63}", re.ASCII)
+_LOCAL = "local/"
 _LONGEST = {"name": 253, "decided_by": 253, "reason": 1024, "evidence": 1024}
 
 
@@ -72,11 +80,9 @@ def _shares(
 
 
 def _program(_: click.Context, option: click.Parameter, text: str) -> str:
-    if text.startswith("local/"):
-        message = "programs of `flopguard run` cannot take imported jobs yet"
-        raise click.BadParameter(message, param=option)
-    if len(text) > 63 or not _NAME.fullmatch(text):  # noqa: PLR2004 - of a Name
-        message = "the name of a FineTuneProgram, like support-bot"
+    name = text.removeprefix(_LOCAL)
+    if len(name) > 63 or not _NAME.fullmatch(name):  # noqa: PLR2004 - of a Name
+        message = "the name of a FineTuneProgram, like support-bot; or local/NAME"
         raise click.BadParameter(message, param=option)
     return text
 
@@ -91,10 +97,13 @@ def _program(_: click.Context, option: click.Parameter, text: str) -> str:
         "flopguard import support-bot --facts facts.yaml --json",
         "flopguard import support-bot --gpu-hours 512 --gpu H100 --precision bf16 \\",
         "  --utilisation 0.3-0.5 --json",
+        "flopguard import local/support-bot --facts facts.yaml --reason 'run of March'",
     ),
 )
 @click.argument("program", callback=_program)
-@click.option("--from", "state", type=_FILE, metavar="FILE", help="trainer_state.json.")
+@click.option(
+    "--from", "source", type=_FILE, metavar="FILE", help="trainer_state.json."
+)
 @click.option("--facts", type=_FILE, metavar="FILE", help="YAML of facts.")
 @click.option(
     "--gpu-hours",
@@ -134,12 +143,22 @@ def _program(_: click.Context, option: click.Parameter, text: str) -> str:
 @click.option("--name", metavar="NAME", help="Of the job; else its folder's.")
 @click.option("--period", default="", help="2026-03-01/2026-03-04.")
 @click.option("--evidence", default="", metavar="LINK", help="To what shows it.")
-@click.option("--decided-by", metavar="USER", help="Your user name in the cluster.")
+@click.option(
+    "--decided-by",
+    metavar="USER",
+    help="Your user name in the cluster. Of local/NAME: yours on this machine.",
+)
 @click.option("--reason", help="Why it is brought in, in words for an auditor.")
 @click.option("-o", "--output", type=_FILE, help="Write the manifest to this file.")
+@state_option
 @click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
 def import_job(
-    program: str, output: Path | None, *, machine: bool, **given: Any
+    program: str,
+    output: Path | None,
+    state: Path | None,
+    *,
+    machine: bool,
+    **given: Any,
 ) -> None:
     """Estimate a past job, and write the decision that counts it for PROGRAM.
 
@@ -147,6 +166,9 @@ def import_job(
     config.json), a file of facts, or GPU-hours. It counts by its high estimate, and
     stands apart from what was measured. The manifest is a ThresholdDecision in your
     name: `kubectl auth whoami` says what the cluster calls you.
+
+    PROGRAM local/NAME is that of `flopguard run --program NAME` on this machine: the
+    job is entered in its ledger at once, with --reason, and counts from then on.
     """
     _check(given)
     try:
@@ -156,16 +178,59 @@ def import_job(
     decided = Decided(
         program, given["decided_by"] or "", given["reason"] or "", given["evidence"]
     )
+    if program.startswith(_LOCAL):
+        _enter(job, decided, state, machine=machine)
+        return
     manifest = decision(job, decided) if decided.by and decided.reason else None
     if machine:
         found = {"job": as_json(job), "manifest": manifest}
         write_text(json.dumps(found, indent=2) + "\n", output)
         return
-    click.echo("\n".join(map(as_line, in_words(job).splitlines())), err=True)
+    _say(job)
     if manifest is None:
         message = "nothing is written without --decided-by and --reason"
         raise UnusableError(message)
     write_text(as_yaml(manifest), output)
+
+
+def _say(job: Job) -> None:
+    click.echo("\n".join(map(as_line, in_words(job).splitlines())), err=True)
+
+
+def _enter(job: Job, decided: Decided, folder: Path | None, *, machine: bool) -> None:
+    """Enter a job in the ledger of this machine, once there is a reason for it."""
+    # Here: it is for POSIX only, and the cluster's programs need none of it.
+    from flopguard_operator.local import importing  # noqa: PLC0415 - see above
+    from flopguard_operator.local.state import (  # noqa: PLC0415 - see above
+        State,
+        default_folder,
+    )
+
+    if not machine:
+        _say(job)
+    if decided.reason:
+        by = decided.by or getpass.getuser()
+        name = decided.program.removeprefix(_LOCAL)
+        try:
+            with told():
+                where = State(folder or default_folder(os.environ))
+                plan = importing.bring_in(
+                    where, name, entry(job, replace(decided, by=by))
+                )
+        except PolicyError as error:
+            raise UnusableError(as_line(str(error))) from error
+        held = importing.holds(plan)
+    if machine:
+        found = {"job": as_json(job), "entered": bool(decided.reason)}
+        click.echo(json.dumps(found, indent=2))
+    elif not decided.reason:
+        message = "nothing is entered without --reason"
+        raise UnusableError(message)
+    else:
+        total = display(plan.totals.upper)
+        click.echo(f"entered: {name} has spent {total} FLOPs at most")
+        if held:
+            click.echo(f"held: {as_line(held)}")
 
 
 def _check(given: Mapping[str, Any]) -> None:
@@ -174,7 +239,7 @@ def _check(given: Mapping[str, Any]) -> None:
     Raises:
         click.UsageError: the options do not fit together, or one is too long.
     """
-    sources = [given[name] is not None for name in ("state", "facts", "gpu_hours")]
+    sources = [given[name] is not None for name in ("source", "facts", "gpu_hours")]
     if sum(sources) != 1:
         message = "give one of --from, --facts and --gpu-hours"
         raise click.UsageError(message)
@@ -191,8 +256,8 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _job(given: Mapping[str, Any]) -> Job:
-    if given["state"] is not None:
-        return _of_state(given, given["state"])
+    if given["source"] is not None:
+        return _of_state(given, given["source"])
     if given["facts"] is not None:
         return _of_facts(given, given["facts"])
     return _of_hours(given)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from flopguard_operator.api.decision import DecisionSpec
 from flopguard_operator.api.fields import SpecError, read
+from flopguard_operator.imports.job import ENTERED
 from flopguard_operator.ledger import standing
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import (
@@ -25,7 +26,6 @@ from flopguard_operator.observed import Raw, at, text
 from flopguard_operator.policy.terms import Totals
 
 EXCLUDE, MOVE, IMPORT = "Exclude", "Move", "Import"
-_METHODS = {"TrainerState": "trainer-state", "Facts": "facts", "GpuHours": "gpu-hours"}
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def imports(
             yield Imported(
                 run=event.run,
                 name=job.name,
-                method=_METHODS[job.method],
+                method=ENTERED[job.method],
                 low=job.low,
                 flops=job.flops,
                 high=job.high,

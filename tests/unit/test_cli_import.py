@@ -297,11 +297,3 @@ def test_options_that_do_not_fit_are_told(options: tuple[str, ...], said: str) -
 
     assert result.exit_code == 2
     assert said in result.output
-
-
-def test_a_program_of_this_machine_is_refused() -> None:
-    """Its ledger has no place for imported jobs yet."""
-    result = CliRunner().invoke(main, ["import", "local/bot", "--gpu-hours", "1"])
-
-    assert result.exit_code == 2
-    assert "cannot take imported jobs yet" in result.output

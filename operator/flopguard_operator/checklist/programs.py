@@ -51,7 +51,8 @@ def audit(
     else:
         # A program that has no entries of its own is known by its runs.
         members = _runs(name, accounts)
-        first, jobs = [], []
+        first = []
+        jobs = [runs.imported(job) for one in members for job in one.imported]
     by_run = _by_run(entries, {account.ref.uid for account in members})
     found = [runs.run(one, by_run[one.ref.uid], ledger) for one in members]
     return (*first, *sorted(found, key=lambda one: one.name), *jobs)

@@ -7,6 +7,8 @@ from flopguard_operator.estimate.model import Bounds
 from flopguard_operator.flops import LARGEST
 
 TRAINER_STATE, FACTS, GPU_HOURS = "TrainerState", "Facts", "GpuHours"
+ENTERED = {TRAINER_STATE: "trainer-state", FACTS: "facts", GPU_HOURS: "gpu-hours"}
+"""Each method, as the ledger has it."""
 MARGIN_PERCENT = 30
 MARGIN_SOURCE = (
     "the error margin that Annex A.2 of the Commission's Guidelines accepts for a "

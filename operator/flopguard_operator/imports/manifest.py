@@ -8,7 +8,8 @@ from typing import Any
 
 from flopguard_operator import naming
 from flopguard_operator.flops import display
-from flopguard_operator.imports.job import Job
+from flopguard_operator.imports.job import ENTERED, Job
+from flopguard_operator.ledger.entries import NO_RUN, Imported
 
 MOST_REASON = 2_048  # characters of spec.reason
 _SLUG = re.compile(r"[^a-z0-9]+")
@@ -54,6 +55,24 @@ def decision(job: Job, decided: Decided) -> dict[str, Any]:
             "decidedBy": decided.by,
         },
     }
+
+
+def entry(job: Job, decided: Decided) -> Imported:
+    """Return a job as the ledger of one machine takes it, of no program yet."""
+    link = f" (evidence: {decided.evidence})" if decided.evidence else ""
+    return Imported(
+        run=NO_RUN,
+        name=job.name,
+        method=ENTERED[job.method],
+        low=job.flops.low,
+        flops=job.flops.expected,
+        high=job.flops.high,
+        period=job.period,
+        evidence=job.digest,
+        decision="",
+        reason=_reason(job, f"{decided.reason.rstrip('.')}{link}"),
+        by=decided.by,
+    )
 
 
 def _reason(job: Job, reason: str) -> str:

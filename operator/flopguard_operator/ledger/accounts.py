@@ -198,18 +198,23 @@ def fold(entries: Iterable[Entry]) -> dict[str, Account]:
 
 
 def totals(account: Account) -> Totals:
-    """Return the FLOPs of a run: the sum of the marks of its streams."""
+    """Return the FLOPs of a run: the sum of the marks of its streams.
+
+    A program of one machine is a run: its past jobs count too, by their high estimates.
+    """
     done, begun = dict.fromkeys(CATEGORIES, 0), 0
     for mark in account.streams.values():
         for category in CATEGORIES:
             done[category] += mark.done.get(category, 0)
         begun += mark.upper
-    return Totals(done, begun, sum(gap.flops for gap in account.gaps.values()))
+    charged = sum(gap.flops for gap in account.gaps.values())
+    return Totals(done, begun, charged, sum(job.high for job in account.imported))
 
 
 def upper_of(account: Account) -> int:
     """Return the upper bound of `totals`, and nothing else."""
     charged = sum(gap.flops for gap in account.gaps.values())
+    charged += sum(job.high for job in account.imported)
     return sum(mark.upper for mark in account.streams.values()) + charged
 
 

@@ -44,7 +44,7 @@ def answers(
     Raises:
         PolicyError: the program cannot be judged by its terms.
     """
-    terms, total = found.account.program_set, found.totals
+    terms, total = standing.terms_of(found.account), found.totals
     verdicts = policies.verdicts(terms, total, noted, beside) if terms else ()
     return (
         _runs(found),
@@ -81,7 +81,7 @@ def _holds(found: Standing) -> Answer:
 
 
 def _review(found: Standing, verdicts: Sequence[PolicyVerdict]) -> Answer:
-    terms = found.account.program_set
+    terms = standing.terms_of(found.account)
     if terms is None:
         return _open("decision", "The ledger has no terms of the program.")
     line = terms.terms.approach.hold_at_percent
@@ -98,12 +98,22 @@ def _review(found: Standing, verdicts: Sequence[PolicyVerdict]) -> Answer:
         return _closed("decision", text)
     text = (
         f"A decision is due: {used} are used, {line} % is reached, and no valid "
-        f"decision to proceed covers it (flopguard decide)."
+        f"decision to proceed covers it ({_how(found)})."
     )
     return _open("decision", text)
 
 
+def _how(found: Standing) -> str:
+    """Return how a decision is recorded."""
+    if standing.is_of_machine(found.account):
+        return "that takes a cluster: bring the program into one"
+    return "flopguard decide"
+
+
 def _owners(found: Standing) -> Answer:
+    if standing.is_of_machine(found.account):
+        text = "A program of one machine names no owners and no roll-back plan."
+        return Answer("owners", ok=False, message=text, governs=False)
     terms = found.account.program_set
     missing = standing.unnamed(terms) if terms is not None else ()
     if missing:

@@ -14,6 +14,7 @@ from flopguard_operator.ledger.entries import (
     Event,
     ProgramAdjusted,
     ProgramSet,
+    TermsSet,
 )
 from flopguard_operator.ledger.policies import Noted, judged
 from flopguard_operator.naming import CATEGORIES
@@ -23,6 +24,7 @@ from flopguard_operator.policy.verdict import Verdict
 
 PROCEED, STOP = "Proceed", "Stop"
 MOVED_IN = "MovedIn"
+OF_MACHINE = "local/process/"  # the workload of a program of `flopguard run`, less name
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,47 @@ def of(account: Account, runs: Iterable[Account], noted: Noted) -> Standing:
     """
     own = tuple(runs)
     total = sum_of(account, own)
-    terms_set = account.program_set
-    verdicts = judged(terms_set, total, noted, decided(account)) if terms_set else ()
-    return Standing(account, own, total, verdicts)
+    return _standing(account, own, total, noted)
+
+
+def _standing(
+    account: Account, runs: tuple[Account, ...], total: Totals, noted: Noted
+) -> Standing:
+    set_ = terms_of(account)
+    verdicts = judged(set_, total, noted, decided(account)) if set_ else ()
+    return Standing(account, runs, total, verdicts)
+
+
+def terms_of(account: Account) -> ProgramSet | TermsSet | None:
+    """Return what a program, or a run, is judged by; None if nothing says so."""
+    return account.program_set or account.terms_set
+
+
+def is_of_machine(account: Account) -> bool:
+    """Say whether a run is a program of `flopguard run`, each start an attempt of it.
+
+    Its workload is of a kind that no cluster has.
+    """
+    set_ = account.terms_set
+    return set_ is not None and set_.workload.startswith(OF_MACHINE)
+
+
+def of_machine(name: str, accounts: Iterable[Account], noted: Noted) -> Standing | None:
+    """Return where a program of one machine stands; None if there is none.
+
+    Args:
+        name: of the program, with or without its namespace.
+        accounts: all of the ledger.
+        noted: the ledger's rule sets.
+
+    Raises:
+        PolicyError: it cannot be judged by its terms.
+    """
+    for one in accounts:
+        names = one.ref.name, f"{one.ref.namespace}/{one.ref.name}"
+        if is_of_machine(one) and name in names:
+            return _standing(one, (one,), totals(one), noted)
+    return None
 
 
 def sum_of(account: Account, runs: Iterable[Account]) -> Totals:

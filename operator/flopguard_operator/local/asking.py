@@ -11,6 +11,7 @@ from flopguard_operator.flops import FlopsError, parse
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import Crossing, Event
 from flopguard_operator.ledger.policies import Law, Noted
+from flopguard_operator.ledger.standing import OF_MACHINE
 from flopguard_operator.models.basis import look_up
 from flopguard_operator.models.catalogue import Catalogue
 from flopguard_operator.observed import Pod
@@ -166,7 +167,7 @@ def view(
         ref=account.ref,
         generation=generation,
         program=account.ref.name,
-        workload=f"local/process/{account.ref.name}",
+        workload=f"{OF_MACHINE}{account.ref.name}",
         terms=wanted,
         governing=governing(wanted.base, by.law.rules, by.today),
         jobs=(),

@@ -41,6 +41,7 @@ class Standing:
             "state": self.state,
             "baseModel": known.terms.base.name if known else "",
             "measured": str(total.measured),
+            "imported": str(total.imported),
             "upper": str(total.upper),
             "used": str(self.used),
             "limit": self.limit,

@@ -25,6 +25,7 @@ from flopguard_operator.ledger.policies import noted_in
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy import reasons
 from flopguard_operator.policy.rulesets import RuleSet
+from flopguard_operator.policy.terms import Totals
 from flopguard_operator.report import energy
 from flopguard_operator.report.ahead import expected
 from flopguard_operator.report.curve import curve
@@ -100,7 +101,9 @@ def gather(
 def _programs(accounts: Mapping[str, Account]) -> dict[str, Account]:
     """Return the account of each program; an empty one where runs only name it."""
     named = {
-        program_of(account): Account(RunRef("", "", program_of(account)))
+        program_of(account): Account(
+            RunRef("", "", program_of(account)), imported=account.imported
+        )
         for account in accounts.values()
         if program_of(account)
     }
@@ -131,7 +134,7 @@ def run_facts(
         timeline=tuple(m for entry in entries if (m := tell(entry)) is not None),
         points=curve(entries),
         last_at=_last(entries),
-        reaches=_ahead(entries, found, counted.upper) if goes_on else (),
+        reaches=_ahead(entries, found, counted) if goes_on else (),
         coverage=coverage.parts(spans),
         usage=usage_of(spans, account.attempts),
         met_at=_met_at(entries),
@@ -175,7 +178,7 @@ def program_facts(
         timeline=of_program(mine, everything),
         points=curve(everything),
         last_at=_last(everything),
-        reaches=_ahead(counting, found, counted.upper) if goes_on else (),
+        reaches=_ahead(counting, found, counted) if goes_on else (),
         coverage=_added(run.coverage for run in runs),
         usage=together(run.usage for run in runs),
         energy=energy.together((r.energy for r in runs), len(account.imported)),
@@ -197,9 +200,14 @@ def _lent(runs: Iterable[RunFacts]) -> TermsSet | None:
     return set_ and replace(set_, terms=replace(set_.terms, budget=None))
 
 
-def _ahead(entries: Sequence[Entry], found: Opinion, upper: int) -> tuple[Reach, ...]:
-    limit = found.threshold.limit if found.threshold else None
-    return expected(entries, _last(entries), upper, found.budget, limit)
+def _ahead(
+    entries: Sequence[Entry], found: Opinion, total: Totals
+) -> tuple[Reach, ...]:
+    """Return when lines are reached; past jobs take their part, and have no pace."""
+    lines = found.budget, found.threshold.limit if found.threshold else None
+    budget, limit = (None if n is None else n - total.imported for n in lines)
+    upper = total.upper - total.imported
+    return expected(entries, _last(entries), upper, budget, limit)
 
 
 def _last(entries: Sequence[Entry]) -> str:

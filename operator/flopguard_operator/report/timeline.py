@@ -30,7 +30,7 @@ LIMIT, HELD, PROOF, RELEASE = "Limit", "Hold", "Proof", "Release"
 FACTS, CHANGE, SAVED, GAP = "Facts", "Change", "Weights", "Gap"
 FORECAST, JOINED = "Forecast", "Joined"
 DECISION, SUM, IMPORT = "Decision", "Sum", "Import"
-_OF_RUNS = {HELD, PROOF, RELEASE, DECISION}
+_OF_RUNS = {HELD, PROOF, RELEASE, DECISION, IMPORT}
 
 
 @dataclass(frozen=True)
