@@ -1,12 +1,21 @@
 """Skips what an older torch or library cannot do, by asking whether it can."""
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import pytest
 import torch
 from torch.nn.attention import SDPBackend
 from torch.utils.flop_counter import flop_registry
+
+
+def installed(package: str) -> str:
+    """Return a package's name and version, to begin the reason of a skip with."""
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package}, which is not installed,"
 
 
 def needs(module: str, name: str = "", *, keyword: str = "") -> pytest.MarkDecorator:
@@ -17,7 +26,7 @@ def needs(module: str, name: str = "", *, keyword: str = "") -> pytest.MarkDecor
         name: Of what is to be in it; by default the module is enough.
         keyword: A word that its documentation or schema has to name.
     """
-    missing = f"the installed {module.partition('.')[0]} has no {name or module}"
+    missing = f"{installed(module.partition('.')[0])} has no {name or module}"
     return pytest.mark.skipif(
         not _has(module, name, keyword),
         reason=f"{missing} with {keyword}" if keyword else missing,
@@ -40,7 +49,7 @@ def _has(module: str, name: str, keyword: str) -> bool:
 # torch's own counter is a second opinion where it knows what a CPU runs.
 COUNTS_CPU_ATTENTION = pytest.mark.skipif(
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu not in flop_registry,  # noqa: SLF001 # its name
-    reason="torch's own counter does not count attention on this CPU",
+    reason=f"the counter of {installed('torch')} knows no attention of a CPU",
 )
 
 # Its operators are registered when it is imported, where its library can be loaded.
@@ -48,7 +57,7 @@ QUANTIZED = pytest.mark.skipif(
     find_spec("bitsandbytes") is None
     or not _has("bitsandbytes.functional", "int8_linear_matmul", "")
     or not _has("torch.ops.bitsandbytes", "int8_linear_matmul", ""),
-    reason="the installed bitsandbytes does not quantize on a CPU",
+    reason=f"{installed('bitsandbytes')} does not quantize on a CPU",
 )
 
 
@@ -63,12 +72,13 @@ def _fuses_grouped_heads() -> bool:
 
 GROUPED = pytest.mark.skipif(
     not _fuses_grouped_heads(),
-    reason="the installed torch has no kernel for grouped heads on a CPU",
+    reason=f"{installed('torch')} has no kernel for grouped heads on a CPU",
 )
 
 # The example, its closed formula and the cells of `make verify-counting` are of it:
 # before, rotary embeddings were a product and checkpoints reentrant by default.
 TRANSFORMERS_5 = pytest.mark.skipif(
     not _has("transformers.integrations.moe", "", ""),
-    reason="the closed formulas are of models as transformers 5 builds them",
+    reason="the closed formulas are of models as transformers 5 builds them, not "
+    f"{installed('transformers')}",
 )

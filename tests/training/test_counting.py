@@ -7,11 +7,11 @@ import pytest
 from counting.cells import Cell, cells
 from counting.outcomes import Outcome, first_difference, products
 from counting.verify import check_all
-from training.needs import QUANTIZED, TRANSFORMERS_5, needs
+from training.needs import QUANTIZED, TRANSFORMERS_5, installed, needs
 
 _TRL = tuple(int(number) for number in version("trl").split(".")[:2])
 ITERATES = pytest.mark.skipif(
-    _TRL < (0, 16), reason="the installed trl trains once on what it generated"
+    _TRL < (0, 16), reason=f"{installed('trl')} trains once on what it generated"
 )
 
 # What a cell needs that older libraries do not have.

@@ -209,7 +209,8 @@ def test_every_process_has_a_page_of_its_own(method: str, deployed: Deployment) 
 
 
 @pytest.mark.skipif(
-    torch.__version__ >= (2, 15), reason="in this torch two threads may look one up"
+    torch.__version__ >= (2, 15),
+    reason="from torch 2.15 on two threads may look one up",
 )
 def test_operators_are_looked_up_before_a_second_thread_runs(
     deployed: Deployment,

@@ -16,6 +16,7 @@ from flopguard_hook.formulas import is_uncounted
 from flopguard_hook.optimizers import step_cost
 from flopguard_hook.table import FORMULAS, find
 from flopguard_hook.uncounted import WITHOUT_FORMULA
+from training.needs import installed
 from training.published_schemas import PUBLISHED
 
 # Names that may mean sums of products.
@@ -82,7 +83,7 @@ def test_every_operator_of_torch_that_may_multiply_is_accounted_for() -> None:
     assert {name.partition("::")[2] for name in silent} - set(NOT_PRODUCTS) == set()
 
 
-@pytest.mark.skipif(not IS_NEWEST, reason="this torch has not all of the operators")
+@pytest.mark.skipif(not IS_NEWEST, reason=f"{installed('torch')} has not all of them")
 def test_the_reasons_are_about_operators_that_exist() -> None:
     """A name that was mistyped, or left torch, excuses nothing."""
     known = {schema.name for schema in torch._C._jit_get_all_schemas()}
@@ -124,7 +125,7 @@ def test_packed_attention_reads_the_arguments_that_it_means(
     for name in kernel.names:
         found = arguments(name)
         if not found and not IS_NEWEST:
-            pytest.skip(f"the installed torch has no {name}")
+            pytest.skip(f"{installed('torch')} has no {name}")
         assert found, f"nobody knows the arguments of {name}"
         for names in found:
             for role, pattern in EXPECTED.items():
@@ -198,7 +199,7 @@ def test_a_formula_reads_the_arguments_that_it_means(name: str) -> None:
     assert name in FORMULAS
     found = arguments(name)
     if not found and not IS_NEWEST:
-        pytest.skip(f"the installed torch has no {name}")
+        pytest.skip(f"{installed('torch')} has no {name}")
     assert found, f"torch has no {name}"
     for names in found:
         # Two that torch 2.4 has otherwise, as their formulas know
