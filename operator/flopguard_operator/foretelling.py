@@ -4,6 +4,7 @@ What is noted in the ledger leads; what moved by less than a note is worth is sh
 it is now.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -12,8 +13,9 @@ from flopguard_operator.conditions import FALSE, TRUE, UNKNOWN, Condition
 from flopguard_operator.flops import display
 from flopguard_operator.forecast.noting import HOLD
 from flopguard_operator.forecast.outlook import Reach, Total
+from flopguard_operator.forecast.together import Ahead
 from flopguard_operator.ledger.entries import ForecastNoted
-from flopguard_operator.ledger.forecasts import due, told
+from flopguard_operator.ledger.forecasts import Limits, due, told
 from flopguard_operator.policy import reasons
 from flopguard_operator.settling import RunView
 
@@ -37,10 +39,16 @@ def crossing(view: RunView) -> Reach | None:
     if view.foreseen is None:
         return None
     outlook = view.foreseen.outlook
-    limits = {"Budget": view.limits.budget, "Threshold": view.limits.threshold}
-    most = outlook.total.high if outlook.total else None
-    for reach in outlook.reaches:
-        limit = limits.get(reach.line)
+    return _nearest(outlook.reaches, view.limits, outlook.total)
+
+
+def _nearest(
+    reaches: Iterable[Reach], limits: Limits, total: Total | None
+) -> Reach | None:
+    lines = {"Budget": limits.budget, "Threshold": limits.threshold}
+    most = total.high if total else None
+    for reach in reaches:
+        limit = lines.get(reach.line)
         if limit is not None and (most is None or most >= limit):
             return reach
     return None
@@ -62,6 +70,34 @@ def status(view: RunView, noted: ForecastNoted | None) -> dict[str, Any] | None:
         **_notice(view, noted),
     }
     return wire or None
+
+
+def of_program(ahead: Ahead, limits: Limits | None) -> dict[str, Any] | None:
+    """Return a program's status.forecast in its wire form; None for nothing to say."""
+    total = ahead.total
+    wire = {
+        **({} if total is None else _total(total)),
+        **_dates(None if limits is None else _nearest(ahead.reaches, limits, total)),
+    }
+    return wire or None
+
+
+def conditions_of_program(ahead: Ahead, limits: Limits | None) -> list[Condition]:
+    """Return the conditions of a program's forecast."""
+    if limits is None:
+        return []
+    total = ahead.total
+    over = (False, False) if total is None else limits.crossed(total.expected)
+    why_not = f"There is no forecast of the program: {ahead.why_not}."
+    lines = ((EXCEEDS_BUDGET, limits.budget), (EXCEEDS_THRESHOLD, limits.threshold))
+    reach = _nearest(ahead.reaches, limits, total)
+    advice = "Plan for less, or agree a higher limit before it counts."
+    if reach is not None:
+        advice += f" The {reach.line.lower()} is reached about {instant(reach.at)}."
+    return [
+        _judged(kind, line, total, crosses=crosses, said=(why_not, advice))
+        for (kind, line), crosses in zip(lines, over, strict=True)
+    ]
 
 
 def _total(total: Total) -> dict[str, Any]:
@@ -120,16 +156,37 @@ def _exceeds(
     kind: str, view: RunView, limit: int | Fraction | None, *, crosses: bool
 ) -> Condition:
     total = view.foreseen.outlook.total if view.foreseen else None
+    said = _missing(view) if total is None else "", _advice(view) if crosses else ""
+    return _judged(kind, limit, total, crosses=crosses, said=said)
+
+
+def _judged(
+    kind: str,
+    limit: int | Fraction | None,
+    total: Total | None,
+    *,
+    crosses: bool,
+    said: tuple[str, str],
+) -> Condition:
+    """Return the condition of one line.
+
+    Args:
+        kind: of the condition.
+        limit: FLOPs, None where there is no such line.
+        total: that is expected, if anything is.
+        crosses: whether it crosses the line.
+        said: why there is no total, and what to do where the line is crossed.
+    """
     if limit is None:
         return Condition(kind, FALSE, NO_BUDGET, "")
     if total is None:
-        return Condition(kind, UNKNOWN, NO_FORECAST, _missing(view))
+        return Condition(kind, UNKNOWN, NO_FORECAST, said[0])
     figures = (
         f"{told(total.low, total.expected, total.high)}, by {total.basis}; the line is "
         f"{display(limit)}."
     )
     if crosses:
-        return Condition(kind, TRUE, _reason(kind), f"{figures} {_advice(view)}")
+        return Condition(kind, TRUE, _reason(kind), f"{figures} {said[1]}")
     if total.high is None or total.high >= limit:
         return Condition(kind, UNKNOWN, POSSIBLE, f"{figures} It may be crossed.")
     return Condition(kind, FALSE, BELOW, figures)

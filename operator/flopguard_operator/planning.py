@@ -78,7 +78,24 @@ class Planner:
             planned = {view.ref for view, _ in plans}
             overseen = self._oversee([v for v in views if v.ref in planned], raised)
             plans = self._plans(overseen, raised)
-        return Planned(overseen, plans)
+        return Planned(self._foreseen(overseen, plans), plans)
+
+    def _foreseen(
+        self, overseen: Overseen, plans: list[tuple[RunView, Plan]]
+    ) -> Overseen:
+        """Return the programs with what is to be expected of each."""
+        runs: dict[str, list[tuple[RunView, Plan]]] = {}
+        for view, plan in plans:
+            if view.ref.uid in self.cache.runs:  # what is gone does not go on
+                runs.setdefault(view.program, []).append((view, plan))
+        told = []
+        for program in overseen.programs:
+            ahead = program.ahead
+            with isolated(program.ref):
+                own = runs.get(program.ref.name, ())
+                ahead = self.forecaster.of_program(program, own)
+            told.append(replace(program, ahead=ahead))
+        return replace(overseen, programs=told)
 
     def settled(self, plans: list[tuple[RunView, Plan]]) -> None:
         """Take note that the events of plans are in the ledger."""

@@ -11,17 +11,19 @@ from fractions import Fraction
 from typing import Any
 
 from flopguard_operator import conditions as c
-from flopguard_operator import retaining
+from flopguard_operator import foretelling, retaining
 from flopguard_operator.api import resolve
 from flopguard_operator.api.fields import SpecError, read
 from flopguard_operator.api.program import OwnersSpec, ProgramSpec, RetentionSpec
 from flopguard_operator.conditions import Condition
 from flopguard_operator.flops import display, percent
-from flopguard_operator.ledger import policies, standing
+from flopguard_operator.forecast.together import Ahead
+from flopguard_operator.ledger import forecasts, policies, standing
 from flopguard_operator.ledger.accounts import Account, due
 from flopguard_operator.ledger.census import program_of
 from flopguard_operator.ledger.duties import Owed
 from flopguard_operator.ledger.entries import Event, ProgramSet, RetentionSet, RunRef
+from flopguard_operator.ledger.forecasts import Limits
 from flopguard_operator.ledger.policies import Law, Noted
 from flopguard_operator.ledger.standing import Standing
 from flopguard_operator.models.catalogue import NOTHING, Catalogue
@@ -44,6 +46,15 @@ class ProgramPlan:
     standing: Standing
     law: Law  # that it is judged by
     policies: tuple[PolicyVerdict, ...] = ()  # of all, the one that governs first
+    ahead: Ahead = field(default_factory=Ahead)  # what is to be expected of it
+
+    @property
+    def limits(self) -> Limits | None:
+        """What its forecast is held against."""
+        set_ = self.standing.account.program_set
+        if set_ is None:
+            return None
+        return forecasts.limits(set_.terms, Fraction(set_.limit), self.law.rules)
 
 
 def retentions(
@@ -192,6 +203,7 @@ def status(found: ProgramPlan, owed: tuple[Owed, ...]) -> dict[str, Any]:
         "usedDisplay": display(found.policies[0].counted),
         "limitDisplay": display(limit),
         **told(found.policies, owed),
+        "forecast": foretelling.of_program(found.ahead, found.limits),
         "percentOfBudget": None if budget is None else percent(upper, budget),
         "allowed": str(allowed) if allowed else None,
         "runs": len(stands.runs),
@@ -230,6 +242,7 @@ def conditions_of(found: ProgramPlan) -> list[Condition]:
         Condition(c.HELD, c.FALSE, c.NOT_REACHED)
         if held is None
         else Condition(c.HELD, c.TRUE, held.reason, held.message),
+        *foretelling.conditions_of_program(found.ahead, found.limits),
     ]
 
 

@@ -19,7 +19,12 @@ from flopguard_operator.api.fields import (
     Word,
 )
 from flopguard_operator.api.finetunerun import BaseModelSpec, BudgetSpec, PolicyName
-from flopguard_operator.api.runstatus import Duties, OtherPolicies, ThresholdStatus
+from flopguard_operator.api.runstatus import (
+    Duties,
+    ForecastStatus,
+    OtherPolicies,
+    ThresholdStatus,
+)
 
 _SET = {LIST_TYPE: "set"}
 
@@ -99,6 +104,8 @@ class ProgramStatus(ApiModel):
     """The legal threshold that governs the program."""
     other_policies: OtherPolicies = ()
     """The verdicts of all other policies: shown, not acted on."""
+    forecast: ForecastStatus | None = None
+    """Where the program is heading, over its runs that are planned or go on."""
     duties: Duties = ()
     """The duties that come with each criterion that is met or may be, limited to the
     modification; those of the policy that governs first."""

@@ -141,7 +141,7 @@ OtherPolicies = Annotated[
 
 
 class ForecastTotal(ApiModel):
-    """FLOPs of the whole run."""
+    """FLOPs of the whole run, or program."""
 
     low: FlopsCount
     """FLOPs that it takes at least."""
@@ -152,13 +152,14 @@ class ForecastTotal(ApiModel):
 
 
 class ForecastStatus(ApiModel):
-    """Where the run is heading."""
+    """Where the run, or the program, is heading."""
 
     total: ForecastTotal | None = None
-    """FLOPs of the whole run; absent where nothing says how long it is."""
+    """FLOPs of the whole run, or program; absent where nothing says how long it is."""
     basis: Word | None = None
     """Where the total comes from: ClosedForm or RuleOfThumb (the plan), Progress (the
-    plan's steps, at what they cost so far), Measured (the run is over)."""
+    plan's steps, at what they cost so far), Measured (the run is over),
+    Sum (of a program: lows to lows, highs to highs of its runs)."""
     assumptions: Annotated[
         tuple[Sentence, ...], Field(max_length=16, json_schema_extra=_ATOMIC)
     ] = ()

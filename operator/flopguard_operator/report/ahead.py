@@ -8,9 +8,13 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from flopguard_operator.flops import display
+from flopguard_operator.forecast import together
 from flopguard_operator.forecast.history import Track, milliseconds
-from flopguard_operator.forecast.outlook import Reach, reaches
+from flopguard_operator.forecast.outlook import MEASURED, Reach, Total, reaches
+from flopguard_operator.forecast.together import Part
 from flopguard_operator.ledger.entries import Entry, ForecastNoted
+from flopguard_operator.ledger.forecasts import limits
+from flopguard_operator.report.facts import RunFacts, SubjectFacts
 from flopguard_operator.report.moments import moment
 
 _LINES = ("budget", "threshold")
@@ -47,14 +51,39 @@ def expected(
     return tuple(each.after(now) for each in found)
 
 
-def in_words(found: Iterable[Reach], noted: ForecastNoted | None) -> tuple[str, ...]:
+def of_runs(spent: int, runs: Iterable[RunFacts]) -> Total | None:
+    """Return what a program will have cost, by what was noted of its runs last.
+
+    Args:
+        spent: FLOPs that it may have spent.
+        runs: that belong to it.
+    """
+    parts = [
+        Part(run.totals.upper, _of_run(run.account.forecast))
+        for run in runs
+        if not run.attempts or any(not one.mark.final for one in run.attempts)
+    ]
+    return together.total(spent, parts)[0]
+
+
+def _of_run(noted: ForecastNoted | None) -> Total | None:
+    """Return a noted total; None for the note that there is none."""
+    if noted is None or (noted.basis == MEASURED and noted.high is None):
+        return None
+    return Total(noted.low, noted.expected, noted.high, noted.basis)
+
+
+def in_words(subject: SubjectFacts) -> tuple[str, ...]:
     """Return the forecasts as sentences; none where there is nothing to say."""
+    noted, total = subject.account.forecast, subject.expected
     told = [
         f"Forecast: at the pace so far the {each.line} is reached on"
         f" {moment(each.at)} UTC; with 90 % between {moment(each.earliest)} and"
         f" {moment(each.latest)}."
-        for each in found
+        for each in subject.reaches
     ]
+    if total is not None:
+        told += [_of_program(subject, total), *map(_sentence, total.assumptions)]
     if noted is not None:
         told.append(_total(noted))
     return tuple(told)
@@ -62,18 +91,31 @@ def in_words(found: Iterable[Reach], noted: ForecastNoted | None) -> tuple[str, 
 
 def _total(noted: ForecastNoted) -> str:
     """Return what the operator noted of the total."""
-    most = "no upper bound" if noted.high is None else f"at most {display(noted.high)}"
-    crossed = [
-        line
-        for line, is_crossed in (
-            ("budget", noted.crosses_budget),
-            ("threshold", noted.crosses_threshold),
-        )
-        if is_crossed
-    ]
-    told = (
-        f"Forecast of the whole run as last noted: {display(noted.expected)} FLOPs, at"
-        f" least {display(noted.low)}, {most} ({noted.basis})"
+    total = Total(noted.low, noted.expected, noted.high, noted.basis)
+    crossed = noted.crosses_budget, noted.crosses_threshold
+    return f"Forecast of the whole run as last noted: {_figures(total, crossed)}"
+
+
+def _of_program(subject: SubjectFacts, total: Total) -> str:
+    """Return what a program will have cost, and which lines that crosses."""
+    crossed = (False, False)
+    if subject.terms is not None and subject.threshold is not None and subject.laws:
+        terms, limit = subject.terms, subject.threshold.limit
+        crossed = limits(terms, limit, subject.laws[0]).crossed(total.expected)
+    return f"Forecast of the whole program: {_figures(total, crossed)}"
+
+
+def _figures(total: Total, crossed: tuple[bool, bool]) -> str:
+    most = "no upper bound" if total.high is None else f"at most {display(total.high)}"
+    lines = " and the ".join(
+        line for line, is_crossed in zip(_LINES, crossed, strict=True) if is_crossed
     )
-    lines = " and the ".join(crossed)
-    return f"{told}; it crosses the {lines}." if crossed else f"{told}."
+    told = (
+        f"{display(total.expected)} FLOPs, at least {display(total.low)}, {most}"
+        f" ({total.basis})"
+    )
+    return f"{told}; it crosses the {lines}." if lines else f"{told}."
+
+
+def _sentence(assumed: str) -> str:
+    return f"{assumed[:1].upper()}{assumed[1:]}."

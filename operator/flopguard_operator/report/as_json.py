@@ -184,7 +184,8 @@ def _subject(subject: SubjectFacts) -> dict[str, Any]:
                 policies_json(subject.policies), criteria(subject), strict=True
             )
         ],
-        "forecast": list(ahead.in_words(subject.reaches, account.forecast)),
+        "forecast": list(ahead.in_words(subject)),
+        "forecast_total": _expected(subject),
         "open_questions": notes_json(legal.notes(subject)),
         "verdicts": [
             {
@@ -252,6 +253,16 @@ def _usage(subject: SubjectFacts) -> dict[str, Any]:
             for name, spent in usage.devices
         ],
     }
+
+
+def _expected(subject: SubjectFacts) -> dict[str, str | None] | None:
+    """Return the total that is expected: of a program, or as noted of a run."""
+    found = subject.expected or subject.account.forecast
+    if found is None:
+        return None
+    high = None if found.high is None else str(found.high)
+    low, expected = str(found.low), str(found.expected)
+    return {"low": low, "expected": expected, "high": high, "basis": found.basis}
 
 
 def _energy(energy: Energy) -> dict[str, Any]:

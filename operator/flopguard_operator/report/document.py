@@ -91,7 +91,7 @@ def _run(run: RunFacts, programs_told: Collection[str]) -> tuple[Section, ...]:
 
 
 def _first(subject: SubjectFacts, lines: tuple[str, ...]) -> tuple[Section, ...]:
-    told = ahead.in_words(subject.reaches, subject.account.forecast)
+    told = ahead.in_words(subject)
     return (
         legal.policies(subject),
         sections.figures(subject, lines),

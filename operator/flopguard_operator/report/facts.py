@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from flopguard_operator.flops import percent
-from flopguard_operator.forecast.outlook import Reach
+from flopguard_operator.forecast.outlook import Reach, Total
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import AttemptOpened, DecisionRecorded, RunRef
 from flopguard_operator.marks import Mark
@@ -97,6 +97,8 @@ class SubjectFacts:
     """What its devices drew, as far as it was measured."""
     reaches: tuple[Reach, ...] = ()
     """When lines will be reached, the nearest first; empty once it is over or held."""
+    expected: Total | None = None
+    """Of a program: what its runs that are planned or go on will have cost."""
     met_at: str = ""
     """When the threshold that governs was crossed first, RFC 3339; "" for never."""
     decisions: tuple[DecisionFacts, ...] = ()

@@ -27,7 +27,7 @@ from flopguard_operator.policy import reasons
 from flopguard_operator.policy.rulesets import RuleSet
 from flopguard_operator.policy.terms import Totals
 from flopguard_operator.report import energy
-from flopguard_operator.report.ahead import expected
+from flopguard_operator.report.ahead import expected, of_runs
 from flopguard_operator.report.curve import curve
 from flopguard_operator.report.facts import (
     AttemptFacts,
@@ -179,6 +179,7 @@ def program_facts(
         points=curve(everything),
         last_at=_last(everything),
         reaches=_ahead(counting, found, counted) if goes_on else (),
+        expected=of_runs(counted.upper, runs),
         coverage=_added(run.coverage for run in runs),
         usage=together(run.usage for run in runs),
         energy=energy.together((r.energy for r in runs), len(account.imported)),
