@@ -21,7 +21,7 @@ def _part(part: Part) -> list[str]:
         f"**{as_markdown(part.verdict)}**",
     ]
     for section in part.sections:
-        if section.chart is None:
+        if section.chart is None or section.paragraphs:  # a chart cannot be set
             blocks += _section(section, level=3)
     return blocks
 
