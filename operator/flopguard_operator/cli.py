@@ -1,38 +1,55 @@
 """The command line `flopguard`: what a person asks of a ledger, without a cluster.
 
 It reads files and prints; `run` meters a command here. It never imports kopf,
-torch, nor kubernetes before `inventory` asks a cluster, so it starts at once and
-installs on an auditor's laptop.
+torch, nor kubernetes before `inventory` asks a cluster, so it installs on an auditor's
+laptop; and of its commands only the one that is asked for, so it starts at once.
 """
 
-import sys
+import importlib
 
 import click
 
-from flopguard_operator.cli_audit import audit_jobs
-from flopguard_operator.cli_evidence import evidence
-from flopguard_operator.cli_explain import explain
-from flopguard_operator.cli_files import epilog, pack_or_lines
-from flopguard_operator.cli_forecast import forecast
-from flopguard_operator.cli_gate import decide, gate
-from flopguard_operator.cli_import import import_job
-from flopguard_operator.cli_inventory import inventory
-from flopguard_operator.cli_ledger import EXPORT, ledger
-from flopguard_operator.cli_models import models
-from flopguard_operator.cli_policies import policies
-from flopguard_operator.cli_report import report
-from flopguard_operator.cli_run import run
-from flopguard_operator.cli_show import print_checks
-from flopguard_operator.cli_status import status
-from flopguard_operator.evidence.told import PACK_OUTCOMES
-from flopguard_operator.evidence.verify import verify_pack
-from flopguard_operator.ledger.crew import digesting
-from flopguard_operator.ledger.keys import check_signature
-from flopguard_operator.ledger.verify import verify_lines
-from flopguard_operator.report.sections import OUTCOMES
+from flopguard_operator.cli_help import EXPORT, epilog
+
+# Command → module and name of what implements it.
+_COMMANDS = {
+    "audit": ("cli_audit", "audit_jobs"),
+    "decide": ("cli_gate", "decide"),
+    "evidence": ("cli_evidence", "evidence"),
+    "explain": ("cli_explain", "explain"),
+    "forecast": ("cli_forecast", "forecast"),
+    "gate": ("cli_gate", "gate"),
+    "import": ("cli_import", "import_job"),
+    "inventory": ("cli_inventory", "inventory"),
+    "ledger": ("cli_ledger", "ledger"),
+    "models": ("cli_models", "models"),
+    "policies": ("cli_policies", "policies"),
+    "report": ("cli_report", "report"),
+    "run": ("cli_run", "run"),
+    "status": ("cli_status", "status"),
+    "verify": ("cli_verify", "verify"),
+}
+
+
+class _Group(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        """Return a command; None if there is none of that name."""
+        if name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[name]
+        found = importlib.import_module(f"flopguard_operator.{module}")
+        command: click.Command = getattr(found, attribute)
+        return command
 
 
 @click.group(
+    cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=epilog(
         *EXPORT,
@@ -47,53 +64,6 @@ from flopguard_operator.report.sections import OUTCOMES
 def main() -> None:
     """Meter fine-tuning runs, and read what was recorded: FLOPs, limits and holds."""
 
-
-@main.command(
-    epilog=epilog(
-        "flopguard verify pack.tar",
-        'flopguard verify ledger.jsonl --vkey "$(cat ledger.vkey)"',
-    )
-)
-@click.argument("file", metavar="FILE")
-@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
-@click.option(
-    "--vkey",
-    default="",
-    metavar="KEY",
-    help="The key that must have signed, from a source that you trust. Without it the"
-    " file's own key is taken: that shows that the file is whole, not who made it.",
-)
-def verify(file: str, vkey: str, *, machine: bool) -> None:
-    """Check an evidence pack or a ledger offline: signature, hashes, every verdict.
-
-    FILE is an evidence pack, an exported ledger, the operator's ledger.db, or - for
-    standard input.
-    """
-    with pack_or_lines(file) as given:
-        if given.pack is None:
-            with digesting(given.size) as digest:
-                checked = verify_lines(given.lines, check_signature, vkey, digest)
-        else:
-            checked = verify_pack(given.pack, check_signature, vkey)
-        outcomes = OUTCOMES if given.pack is None else PACK_OUTCOMES
-    print_checks(checked, outcomes, machine=machine)
-    sys.exit(checked.exit_code)
-
-
-main.add_command(run)
-main.add_command(status)
-main.add_command(report)
-main.add_command(evidence)
-main.add_command(explain)
-main.add_command(forecast)
-main.add_command(ledger)
-main.add_command(gate)
-main.add_command(decide)
-main.add_command(policies)
-main.add_command(models)
-main.add_command(import_job)
-main.add_command(audit_jobs)
-main.add_command(inventory)
 
 if __name__ == "__main__":
     main(prog_name="flopguard")

@@ -13,9 +13,9 @@ from flopguard_operator.cli_files import (
     LEDGER_HELP,
     UnusableError,
     entries_of,
-    epilog,
     verified,
 )
+from flopguard_operator.cli_help import epilog
 from flopguard_operator.cli_rulebooks import beside, rule_sets, rules_option
 from flopguard_operator.ledger import findings
 from flopguard_operator.ledger.findings import Report

@@ -9,11 +9,11 @@ import click
 from flopguard_operator.cli_files import (
     UnusableError,
     database_option,
-    epilog,
     json_option,
     say,
     told,
 )
+from flopguard_operator.cli_help import epilog
 from flopguard_operator.ledger import copies
 from flopguard_operator.ledger.custody import KnownHead, parse_head_option
 from flopguard_operator.ledger.errors import ForkedError, LedgerError

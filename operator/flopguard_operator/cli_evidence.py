@@ -12,12 +12,8 @@ from typing import BinaryIO
 
 import click
 
-from flopguard_operator.cli_files import (
-    UnusableError,
-    epilog,
-    json_option,
-    told,
-)
+from flopguard_operator.cli_files import UnusableError, json_option, told
+from flopguard_operator.cli_help import epilog
 from flopguard_operator.evidence import audit, pack, zipped
 from flopguard_operator.evidence.pack import Made, Request, UnknownError
 from flopguard_operator.evidence.source import opened

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from flopguard_operator.cli_catalogue import catalogue, machine_option, private_option
-from flopguard_operator.cli_files import UnusableError, epilog
+from flopguard_operator.cli_files import UnusableError
+from flopguard_operator.cli_help import epilog, figure
 from flopguard_operator.cli_rulebooks import rule_sets, rules_option
-from flopguard_operator.flops import FlopsError, parse
 from flopguard_operator.models import basis
 from flopguard_operator.models.catalogue import Catalogue
 from flopguard_operator.policy.evaluation import side_by_side
@@ -29,21 +29,6 @@ class _Figure:
     """What `--base-flops` was given; None in it: said to be unknown."""
 
     flops: int | None
-
-
-def figure(_: click.Context, option: click.Parameter, text: str) -> int:
-    """Return the FLOPs that an option was given, exact."""
-    try:
-        return parse(text)
-    except FlopsError as error:
-        raise click.BadParameter(str(error), param=option) from error
-
-
-def optional_figure(
-    context: click.Context, option: click.Parameter, text: str | None
-) -> int | None:
-    """Return the same; None where the option was not given."""
-    return None if text is None else figure(context, option, text)
 
 
 def base_figure(

@@ -39,13 +39,6 @@ json_option = click.option(
     "--json", "machine", is_flag=True, help="Print JSON for other programs."
 )
 LEDGER_HELP = "An exported ledger, the operator's ledger.db, or - for standard input."
-_EXIT_CODES = """
-\b
-Exit codes:
-  0  done, and everything holds
-  1  something does not hold: the ledger was changed, or is not one
-  2  not everything could be read or checked, or the command was misspelt
-"""
 
 
 class MismatchError(click.ClickException):
@@ -56,15 +49,6 @@ class UnusableError(click.ClickException):
     """Something could not be read or found: exit code 2."""
 
     exit_code = 2
-
-
-def epilog(*examples: str) -> str:
-    """Return examples and exit codes as they stand at the end of a `--help`.
-
-    Examples are set as they are; click would fill the lines of a docstring.
-    """
-    lines = "\n".join(f"  {line}" for line in examples)
-    return f"\b\nExamples:\n{lines}\n{_EXIT_CODES}"
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from flopguard_operator.cli_explain import base_figure, optional_figure
-from flopguard_operator.cli_files import UnusableError, epilog, told, write_text
+from flopguard_operator.cli_explain import base_figure
+from flopguard_operator.cli_files import UnusableError, told, write_text
+from flopguard_operator.cli_help import epilog, optional_figure
 from flopguard_operator.forecast.architecture import (
     MOST_CONFIG,
     PlanError,

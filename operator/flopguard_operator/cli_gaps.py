@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from flopguard_operator.cli_catalogue import catalogue, machine_option, private_option
-from flopguard_operator.cli_explain import figure
-from flopguard_operator.cli_files import LEDGER_HELP, epilog, ledger_lines, told
+from flopguard_operator.cli_files import LEDGER_HELP, ledger_lines, told
+from flopguard_operator.cli_help import epilog, figure
 from flopguard_operator.ledger.accounts import fold
 from flopguard_operator.ledger.entries import Entry
 from flopguard_operator.ledger.export import read

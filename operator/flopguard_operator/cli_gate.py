@@ -8,15 +8,14 @@ from typing import Any
 
 import click
 
-from flopguard_operator.cli_explain import optional_figure
 from flopguard_operator.cli_files import (
     LEDGER_HELP,
     MismatchError,
     UnusableError,
     entries_of,
-    epilog,
     verified,
 )
+from flopguard_operator.cli_help import epilog, optional_figure
 from flopguard_operator.cli_rulebooks import beside, rule_sets, rules_option
 from flopguard_operator.ledger import gating, standing
 from flopguard_operator.ledger.accounts import Account, fold

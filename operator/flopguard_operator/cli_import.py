@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from flopguard_operator.cli_explain import optional_figure
-from flopguard_operator.cli_files import UnusableError, epilog, told, write_text
+from flopguard_operator.cli_files import UnusableError, told, write_text
+from flopguard_operator.cli_help import epilog, optional_figure
 from flopguard_operator.cli_run import state_option
 from flopguard_operator.flops import display
 from flopguard_operator.forecast.architecture import (

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from flopguard_operator.cli_catalogue import catalogue, machine_option, private_option
-from flopguard_operator.cli_files import MismatchError, UnusableError, epilog, told
+from flopguard_operator.cli_files import MismatchError, UnusableError, told
+from flopguard_operator.cli_help import epilog
 from flopguard_operator.inventory.objects import (
     MOST_BYTES,
     WANTED,

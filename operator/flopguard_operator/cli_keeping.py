@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from flopguard_operator.cli_copies import heads_given
-from flopguard_operator.cli_files import epilog, json_option, say, told
+from flopguard_operator.cli_files import json_option, say, told
+from flopguard_operator.cli_help import epilog
 from flopguard_operator.ledger import keys, note, reading
 from flopguard_operator.ledger.entries import LedgerRecovered, RetentionSet
 from flopguard_operator.ledger.store import SqliteStore

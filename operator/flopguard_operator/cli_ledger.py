@@ -13,12 +13,12 @@ from flopguard_operator.cli_copies import backup, restore
 from flopguard_operator.cli_files import (
     MismatchError,
     database_option,
-    epilog,
     json_option,
     ledger_lines,
     say,
     told,
 )
+from flopguard_operator.cli_help import EXPORT, epilog
 from flopguard_operator.cli_keeping import recover, retain, rotate_key
 from flopguard_operator.cli_show import line_of, print_checks
 from flopguard_operator.ledger import proofs
@@ -33,11 +33,6 @@ from flopguard_operator.ledger.store import export_file
 from flopguard_operator.ledger.tree import leaf_hash
 from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.report.escaping import as_line
-
-EXPORT = (
-    "kubectl exec -n flopguard POD -- \\",
-    "  python3 -m flopguard_operator.cli ledger export > ledger.jsonl",
-)
 
 
 @click.group(

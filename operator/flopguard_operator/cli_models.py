@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from flopguard_operator.cli_catalogue import catalogue, machine_option, private_option
-from flopguard_operator.cli_files import UnusableError, epilog
+from flopguard_operator.cli_files import UnusableError
 from flopguard_operator.cli_gaps import gaps
+from flopguard_operator.cli_help import epilog
 from flopguard_operator.models import shipped
 from flopguard_operator.models.basis import listed
 from flopguard_operator.models.entries import DISCLOSED, ESTIMATE, UNUSABLE, Entry

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from flopguard_operator.cli_catalogue import machine_option
-from flopguard_operator.cli_files import MismatchError, UnusableError, epilog, told
+from flopguard_operator.cli_files import MismatchError, UnusableError, told
+from flopguard_operator.cli_help import epilog
 from flopguard_operator.cli_rulebooks import rule_sets, rules_option
 from flopguard_operator.flops import display
 from flopguard_operator.policy.canonical import digest, to_json

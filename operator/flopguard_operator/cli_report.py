@@ -11,10 +11,10 @@ from flopguard_operator.cli_files import (
     LEDGER_HELP,
     UnusableError,
     entries_of,
-    epilog,
     verified,
     write_text,
 )
+from flopguard_operator.cli_help import epilog
 from flopguard_operator.cli_rulebooks import beside, rule_sets, rules_option
 from flopguard_operator.ledger.accounts import Account, fold
 from flopguard_operator.ledger.census import program_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flopguard_operator.cli_explain import optional_figure
+from flopguard_operator.cli_help import optional_figure
 from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.policy.rulesets import PolicyError
 from flopguard_operator.report.escaping import as_line

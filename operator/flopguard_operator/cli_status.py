@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from flopguard_operator.cli_files import epilog, told
+from flopguard_operator.cli_files import told
+from flopguard_operator.cli_help import epilog
 from flopguard_operator.cli_run import state_option
 from flopguard_operator.report.escaping import as_line
 

@@ -168,6 +168,7 @@ BAD: dict[str, tuple[str, str]] = {
     "a value that does not exist": ("webhook.replica=3", "'replica' not allowed"),
     "an address without a scheme": ("prometheus.url=prom:9090", "/prometheus/url"),
     "a lock that is neither": ("lock.failurePolicy=Maybe", "/lock/failurePolicy"),
+    "reports that are neither": ("operator.reports=maybe", "/operator/reports"),
     "no replica": ("webhook.replicas=0", "/webhook/replicas"),
 }
 
@@ -196,7 +197,7 @@ def test_its_own_namespace_is_never_looked_at() -> None:
 )
 def test_every_flag_exists(kind: str, name: str) -> None:
     """The program that gets it is asked for its help."""
-    objects = chart.render("prometheus.url=http://p:9090")
+    objects = chart.render("prometheus.url=http://p:9090", "operator.reports=true")
     template = chart.one(objects, kind, name)["spec"]["template"]
     part, *flags = template["spec"]["containers"][0]["args"]
 
@@ -206,6 +207,29 @@ def test_every_flag_exists(kind: str, name: str) -> None:
     ).stdout
 
     assert [f for f in flags if f"{f.partition('=')[0]} " not in help_text] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "served"),
+    [
+        pytest.param((), False, id="by default"),
+        pytest.param(("operator.reports=false",), False, id="switched off"),
+        pytest.param(("operator.reports=true",), True, id="switched on"),
+    ],
+)
+def test_reports_are_served_only_where_they_are_asked_for(
+    settings: tuple[str, ...], *, served: bool
+) -> None:
+    """They have no log-in; the webhook never serves any."""
+    objects = chart.render(*settings)
+    pods = {
+        name: chart.one(objects, kind, name)["spec"]["template"]["spec"]
+        for kind, name in (("StatefulSet", OPERATOR), ("Deployment", WEBHOOK))
+    }
+    given = {name: pod["containers"][0]["args"] for name, pod in pods.items()}
+
+    assert ("--reports" in given[OPERATOR]) == served
+    assert "--reports" not in given[WEBHOOK]
 
 
 def test_the_exporter_is_looked_for_on_the_node_of_each_pod() -> None:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from flopguard_operator.cli import main
 from flopguard_operator.ledger.accounts import Account, fold
 from flopguard_operator.ledger.entries import Entry
 from flopguard_operator.ledger.export import read
@@ -64,6 +67,13 @@ class Truth:
 def _flops(steps: int) -> int:
     """Return the FLOPs of the first steps: STEP, then one more each time."""
     return steps * STEP + steps * (steps - 1) // 2
+
+
+def flopguard(*command: str) -> str:
+    """Return what a command that only reads prints; in this process: it is quicker."""
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 @dataclass(frozen=True)
@@ -123,9 +133,8 @@ class Laptop:
 
     def status(self) -> list[dict[str, Any]]:
         """Return what `flopguard status` says of all programs."""
-        command = [*FLOPGUARD, "status", "--state", str(self.state), "--json"]
-        done = subprocess.run(command, capture_output=True, check=True, timeout=60)
-        programs: list[dict[str, Any]] = json.loads(done.stdout)["programs"]
+        said = flopguard("status", "--state", str(self.state), "--json")
+        programs: list[dict[str, Any]] = json.loads(said)["programs"]
         return programs
 
 

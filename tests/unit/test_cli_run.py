@@ -20,10 +20,10 @@ from flopguard_operator.ledger.entries import (
 from flopguard_operator.policy.terms import BaseModel
 from robustness.counter import STEP
 from standins.local_runs import (
-    FLOPGUARD,
     LIMIT_SECONDS,
     Laptop,
     Truth,
+    flopguard,
     kill,
     pids_of,
 )
@@ -374,10 +374,7 @@ def test_state_and_key_are_private_and_the_other_commands_work_on_it(
         ["ledger", "show", str(ledger)],
         ["ledger", "check", "--db", str(ledger)],
     ):
-        done = subprocess.run(
-            [*FLOPGUARD, *command], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        flopguard(*command)
     crossings = [e.event for e in laptop.entries() if isinstance(e.event, Crossing)]
     assert [crossing.percent for crossing in crossings] == [50]
     assert laptop.state.stat().st_mode & 0o777 == 0o700
