@@ -222,9 +222,11 @@ def commands(command: click.Command, name: str = "") -> list[tuple[str, click.Co
     """Return each command below one, with the words that call it."""
     if not isinstance(command, click.Group):
         return [(name.strip(), command)]
+    context = click.Context(command)
     return [
         found
-        for each, below in command.commands.items()
+        for each in command.list_commands(context)
+        if (below := command.get_command(context, each)) is not None
         for found in commands(below, f"{name} {each}")
     ]
 
