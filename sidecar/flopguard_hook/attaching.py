@@ -129,13 +129,20 @@ def _attach_modules(guard: _Guard, metering: Metering) -> None:
     # Older torch traces this where a layer's own `__call__` calls it, and would compile
     # again when the thread's state changes.
     is_traced = not underlay.KNOWS_MODES
+    only_chooses = _only_chooses(original)
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if is_traced and _is_compiling():
             return original(self, *args, **kwargs)
         thread = threads.current
-        if thread.state == INSIDE or not session.armed or _is_compiling():
+        if thread.state == INSIDE:
+            # Every module of a replayed step comes here: what the original would do,
+            # without its frame.
+            if only_chooses and self._compiled_call_impl is None:
+                return self._call_impl(*args, **kwargs)
+            return original(self, *args, **kwargs)
+        if not session.armed or _is_compiling():
             return original(self, *args, **kwargs)
         window = guard.run(metering.enter_call, thread, self, args, kwargs)
         if window is None:
@@ -149,6 +156,15 @@ def _attach_modules(guard: _Guard, metering: Metering) -> None:
             guard.run(metering.leave_call, thread, window, failed=failed)
 
     torch.nn.Module.__call__ = call
+
+
+def _only_chooses(call: Any) -> bool:
+    """Say whether `Module.__call__` is the one of torch 2.0 to 2.15.
+
+    It calls what `Module.compile` made if that is not None, else `_call_impl`.
+    """
+    code = getattr(call, "__code__", None)
+    return getattr(code, "co_names", ()) == ("_compiled_call_impl", "_call_impl")
 
 
 def _attach_engine(guard: _Guard, metering: Metering) -> None:
