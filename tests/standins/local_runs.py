@@ -1,13 +1,17 @@
 """`flopguard run` as a process, on a trainer without torch that tells the truth."""
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,22 @@ from robustness.counter import ORACLE, STEP, STOP
 FLOPGUARD = [sys.executable, "-m", "flopguard_operator.cli"]
 TRAINER = Path(__file__).parents[1] / "robustness" / "counter.py"
 LIMIT_SECONDS = 100.0
+
+
+@cache
+def _compiled() -> str:
+    folder = tempfile.mkdtemp(prefix="flopguard-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment, where no module is compiled twice.
+
+    Each process would, where PYTHONDONTWRITEBYTECODE is set: a quarter of its time.
+    """
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": _compiled()}
 
 
 @dataclass(frozen=True)
@@ -93,6 +113,7 @@ class Laptop:
         """Run a command to its end."""
         return subprocess.run(
             [*self.command(*options, program=program), *then],
+            env=environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -106,6 +127,7 @@ class Laptop:
         """Give a command that runs; kill its flopguard at the end if need be."""
         process = subprocess.Popen(
             [*self.command(*options, program=program), *then],
+            env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

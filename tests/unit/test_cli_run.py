@@ -1,7 +1,6 @@
 """`flopguard run`: real processes and ledgers, and a trainer that tells the truth."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from standins.local_runs import (
     LIMIT_SECONDS,
     Laptop,
     Truth,
+    environment,
     flopguard,
     kill,
     pids_of,
@@ -317,7 +317,7 @@ def test_progress_and_warnings_can_be_read_by_programs(
 
 
 @pytest.mark.parametrize(
-    ("command", "environment", "code", "sentence"),
+    ("command", "given", "code", "sentence"),
     [
         pytest.param(["/absent/python"], {}, 127, "is not there", id="no such file"),
         pytest.param([__file__], {}, 126, "not executable", id="no program"),
@@ -329,14 +329,14 @@ def test_progress_and_warnings_can_be_read_by_programs(
 def test_what_cannot_be_started_says_why(
     laptop: Laptop,
     command: list[str],
-    environment: dict[str, str],
+    given: dict[str, str],
     code: int,
     sentence: str,
 ) -> None:
     """In a line, before anything is in the ledger."""
     done = subprocess.run(
         [*laptop.command(), *command],
-        env=os.environ | environment,
+        env=environment() | given,
         capture_output=True,
         text=True,
         check=False,
