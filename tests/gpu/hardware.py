@@ -108,7 +108,7 @@ def summed_activity(device: str) -> Expected:
 
 
 def energy_of_work(device: str) -> Expected:
-    """Does the sidecar's energy of some seconds of work lie below a device's most?"""
+    """Does the sidecar's energy of products lie between idle and a device's most?"""
     root = Path(__file__).resolve().parents[2]
     sys.path += [str(root / "sidecar")]
     from flopguard_sidecar.energy import NO_ENERGY, Instant
