@@ -1,30 +1,34 @@
 """The sidecar's logs: one JSON object a line on stderr. Shell."""
 
-import json
 import os
 import sys
 from contextlib import suppress
-from datetime import UTC, datetime
+
+import structlog
+
+Logger = structlog.typing.FilteringBoundLogger
 
 
-class Logger:
+class _Stderr:
     """Writes lines to stderr; a log that nobody reads must not end metering."""
 
-    def info(self, event: str, **fields: object) -> None:
-        """Say what happened."""
-        self._write("info", event, fields)
-
-    def warning(self, event: str, **fields: object) -> None:
-        """Say what somebody should look at."""
-        self._write("warning", event, fields)
-
-    def error(self, event: str, **fields: object) -> None:
-        """Say what went wrong."""
-        self._write("error", event, fields)
-
-    def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        told = {**fields, "event": event, "level": level, "timestamp": now}
-        line = json.dumps(told, default=repr) + "\n"
+    def msg(self, line: str) -> None:
         with suppress(OSError):
-            os.write(sys.stderr.fileno(), line.encode(errors="replace"))
+            os.write(sys.stderr.fileno(), line.encode(errors="replace") + b"\n")
+
+    info = warning = error = msg
+
+
+def configure() -> Logger:
+    """Set up structlog for the process and return its logger."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=lambda *_: _Stderr(),
+    )
+    logger: Logger = structlog.get_logger()
+    return logger

@@ -18,10 +18,9 @@ from http import HTTPStatus
 from pathlib import Path
 
 from flopguard_hook import versions
-from flopguard_sidecar import final, meter
+from flopguard_sidecar import final, logs, meter
 from flopguard_sidecar.exposition import PodCollector, State, metrics_page
 from flopguard_sidecar.folder import Folder, Problem, Scan
-from flopguard_sidecar.logs import Logger
 from flopguard_sidecar.meter import Mark
 from flopguard_sidecar.sampling import Sampler
 from flopguard_sidecar.server import JSON, METRICS, Answer, Server
@@ -90,7 +89,7 @@ class Sidecar:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._log = Logger()
+        self._log = logs.configure()
         self._folder = Folder(settings.folder)
         self._sampler = Sampler(settings.dcgm_url, self._log)
         self._termination = self._open_termination_log()

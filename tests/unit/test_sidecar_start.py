@@ -78,14 +78,14 @@ def test_sigterm_during_the_slow_imports_is_not_lost(tmp_path: Path) -> None:
     """To process 1 of a container, an uncaught SIGTERM does nothing at all."""
     log = tmp_path / "log"
     log.touch()
-    slow = tmp_path / "prometheus_client.py"
+    slow = tmp_path / "structlog.py"
     slow.write_text(
         "import os, signal, sys\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         f"sys.path.remove({str(tmp_path)!r})\n"
-        "del sys.modules['prometheus_client']\n"
-        "import prometheus_client\n"
-        "sys.modules['prometheus_client'] = prometheus_client\n"
+        "del sys.modules['structlog']\n"
+        "import structlog\n"
+        "sys.modules['structlog'] = structlog\n"
     )
     put(tmp_path, forward(42))
 
