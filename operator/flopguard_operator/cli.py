@@ -6,6 +6,8 @@ laptop; and of its commands only the one that is asked for, so it starts at once
 """
 
 import importlib
+import sys
+from typing import Any
 
 import click
 
@@ -46,6 +48,14 @@ class _Group(click.Group):
         found = importlib.import_module(f"flopguard_operator.{module}")
         command: click.Command = getattr(found, attribute)
         return command
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run a command; output that cannot be written ends in a sentence, too."""
+        try:
+            return super().main(*args, **more)
+        except OSError as error:
+            click.echo(f"Error: cannot use the output: {error.strerror}", err=True)
+            sys.exit(2)
 
 
 @click.group(

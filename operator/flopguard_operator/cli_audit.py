@@ -14,6 +14,7 @@ from flopguard_operator.cli_files import (
     UnusableError,
     entries_of,
     verified,
+    vkey_option,
 )
 from flopguard_operator.cli_help import epilog
 from flopguard_operator.cli_rulebooks import beside, rule_sets, rules_option
@@ -45,9 +46,7 @@ _MARKS = {OK: "ok     ", MISSING: "MISSING"}
     metavar="FILE",
     help=LEDGER_HELP,
 )
-@click.option(
-    "--vkey", default="", metavar="KEY", help="The key that must have signed."
-)
+@vkey_option("The key that must have signed.")
 @rules_option
 @click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
 def audit_jobs(

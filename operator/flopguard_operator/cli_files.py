@@ -8,11 +8,11 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
@@ -23,9 +23,12 @@ from flopguard_operator.ledger.errors import LedgerError, LedgerUnavailableError
 from flopguard_operator.ledger.export import TruncatedError, lines_of, read
 from flopguard_operator.ledger.findings import Report
 from flopguard_operator.ledger.keys import check_signature
+from flopguard_operator.ledger.note import parse_vkey
 from flopguard_operator.ledger.store import export_file
 from flopguard_operator.ledger.verify import verify_lines
 from flopguard_operator.report.escaping import as_line
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 database_option = click.option(
     "--db",
@@ -38,6 +41,28 @@ database_option = click.option(
 json_option = click.option(
     "--json", "machine", is_flag=True, help="Print JSON for other programs."
 )
+
+
+def _trusted(_: click.Context, option: click.Parameter, text: str | None) -> str:
+    """Return the key that has to have signed, "" for any.
+
+    An empty one is refused: `--vkey "$(cat FILE)"` without the file trusts nobody.
+    """
+    if text is None:
+        return ""
+    try:
+        return parse_vkey(text.strip()).text
+    except LedgerError as error:
+        message = f"{error}; it is in ledger.vkey, one line" if text.strip() else _EMPTY
+        raise click.BadParameter(message, param=option) from error
+
+
+def vkey_option(sentence: str) -> Callable[[Decorated], Decorated]:
+    """Return the option `--vkey` with a help text."""
+    return click.option("--vkey", callback=_trusted, metavar="KEY", help=sentence)
+
+
+_EMPTY = "it is empty: was there no file to read it from?"
 LEDGER_HELP = "An exported ledger, the operator's ledger.db, or - for standard input."
 
 
@@ -56,6 +81,8 @@ def told() -> Iterator[None]:
     """Turn what can go wrong with a ledger or a file into a sentence and a code."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever reads has enough, as `head` does: click ends without a word
     except OSError as error:
         message = f"cannot use {error.filename or 'the file'}: {error.strerror}"
         raise UnusableError(as_line(message)) from error

@@ -9,7 +9,7 @@ import click
 
 from flopguard_operator.cli_explain import base_figure
 from flopguard_operator.cli_files import UnusableError, told, write_text
-from flopguard_operator.cli_help import epilog, optional_figure
+from flopguard_operator.cli_help import epilog, optional_count, optional_figure
 from flopguard_operator.forecast.architecture import (
     MOST_CONFIG,
     PlanError,
@@ -46,14 +46,14 @@ _DRAWN = {".svg": svg, ".html": page}
 @click.option(
     "--params",
     metavar="NUMBER",
-    callback=optional_figure,
+    callback=optional_count,
     help="Parameters that work on each token, like 8.03e9: a rough forecast where there"
     " is no config.json. Of a mixture of experts: the active ones.",
 )
 @click.option(
     "--tokens",
     metavar="NUMBER",
-    callback=optional_figure,
+    callback=optional_count,
     help="Tokens to train on over all epochs, padding included, like 2e9.",
 )
 @click.option("--samples", type=_COUNT, help="Samples, where tokens are not known.")

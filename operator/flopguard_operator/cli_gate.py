@@ -1,8 +1,10 @@
 """`flopguard gate` and `flopguard decide`: the release asks, a person answers."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from flopguard_operator.cli_files import (
     UnusableError,
     entries_of,
     verified,
+    vkey_option,
 )
 from flopguard_operator.cli_help import epilog, optional_figure
 from flopguard_operator.cli_rulebooks import beside, rule_sets, rules_option
@@ -33,6 +36,9 @@ _KINDS = (
     "AcceptGap",
     "Fulfil",
 )
+_TIME = re.compile(
+    r"[0-9-]{10}T[0-9:]{8}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+)  # RFC 3339, narrower than what Python reads
 _OF_A_RUN = {"Exclude", "Move", "AcceptGap"}
 _NEEDS = {
     "Proceed": ("to_flops", "toFlops", "--to-flops"),
@@ -51,9 +57,7 @@ _NEEDS = {
 )
 @click.argument("program")
 @click.option("--ledger", "file", required=True, metavar="FILE", help=LEDGER_HELP)
-@click.option(
-    "--vkey", default="", metavar="KEY", help="The key that must have signed."
-)
+@vkey_option("The key that must have signed.")
 @rules_option
 @click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
 def gate(
@@ -178,6 +182,7 @@ def decide(kind: str, subject: str, by: str, reason: str, **more: Any) -> None:
         raise click.UsageError(message)
     spec |= {"reason": reason, "decidedBy": by}
     spec |= {n: more[n] for n in ("evidence", "expires") if more[n]}
+    _check(spec)
     name = subject.replace("/", "-").lower()[:40].rstrip("-.")
     manifest = {
         "apiVersion": "flopguard.dev/v1alpha1",
@@ -186,6 +191,33 @@ def decide(kind: str, subject: str, by: str, reason: str, **more: Any) -> None:
         "spec": spec,
     }
     click.echo(json.dumps(manifest, indent=2))
+
+
+def _check(spec: dict[str, Any]) -> None:
+    """Refuse here what the API server would refuse later.
+
+    Raises:
+        click.UsageError: a name, a text or a time is none that it takes.
+    """
+    # The other commands of this module work where there is no pydantic.
+    from flopguard_operator.api.decision import DecisionSpec  # noqa: PLC0415 - see above
+    from flopguard_operator.api.fields import SpecError, read  # noqa: PLC0415 - see above
+
+    if "expires" in spec and not _is_time(spec["expires"]):
+        message = "--expires is a time in UTC, like 2027-01-31T00:00:00Z"
+        raise click.UsageError(message)
+    try:
+        read(DecisionSpec, spec, "spec")
+    except SpecError as error:
+        raise click.UsageError(as_line(str(error))) from error
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return _TIME.fullmatch(text) is not None
 
 
 def _subject(kind: str, subject: str) -> dict[str, str]:

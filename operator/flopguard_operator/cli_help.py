@@ -42,3 +42,19 @@ def optional_figure(
 ) -> int | None:
     """Return the same; None where the option was not given."""
     return None if text is None else figure(context, option, text)
+
+
+def optional_count(
+    _: click.Context, option: click.Parameter, text: str | None
+) -> int | None:
+    """Return how many tokens or parameters an option was given; None without it."""
+    if text is None:
+        return None
+    try:
+        count = parse(text)
+    except FlopsError:
+        count = 0
+    if count == 0:
+        message = f'"{text[:40]}" is not a number from 1 to 1e30; write it like "2e9"'
+        raise click.BadParameter(message, param=option)
+    return count

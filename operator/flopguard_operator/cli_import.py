@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from flopguard_operator.cli_files import UnusableError, told, write_text
-from flopguard_operator.cli_help import epilog, optional_figure
+from flopguard_operator.cli_help import epilog, optional_count
 from flopguard_operator.cli_run import state_option
 from flopguard_operator.flops import display
 from flopguard_operator.forecast.architecture import (
@@ -48,12 +48,6 @@ _CHECKPOINT = re.compile(r"checkpoint-[0-9]+")
 _PERIOD = re.compile(r"[0-9][-0-9T:Z+./]{3,63}", re.ASCII)
 _LOCAL = "local/"
 _LONGEST = {"name": 253, "decided_by": 253, "reason": 1024, "evidence": 1024}
-
-
-def _figure(
-    context: click.Context, option: click.Parameter, text: str | None
-) -> int | None:
-    return optional_figure(context, option, text) or None
 
 
 def _number(
@@ -122,13 +116,13 @@ def _program(_: click.Context, option: click.Parameter, text: str) -> str:
 @click.option("--config", type=_FILE, metavar="FILE", help="The model's config.json.")
 @click.option(
     "--params",
-    callback=_figure,
+    callback=optional_count,
     metavar="NUMBER",
     help="Parameters that work on each token, where there is no config.json.",
 )
 @click.option(
     "--tokens",
-    callback=_figure,
+    callback=optional_count,
     metavar="NUMBER",
     help="Tokens trained on over all epochs, padding included.",
 )
@@ -209,7 +203,7 @@ def _enter(job: Job, decided: Decided, folder: Path | None, *, machine: bool) ->
     if not machine:
         _say(job)
     if decided.reason:
-        by = decided.by or getpass.getuser()
+        by = decided.by or _me()
         name = decided.program.removeprefix(_LOCAL)
         try:
             with told():
@@ -233,6 +227,14 @@ def _enter(job: Job, decided: Decided, folder: Path | None, *, machine: bool) ->
             click.echo(f"held: {as_line(held)}")
 
 
+def _me() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:  # a container's number without a name
+        message = "this machine has no name for you: give --decided-by"
+        raise click.UsageError(message) from error
+
+
 def _check(given: Mapping[str, Any]) -> None:
     """Refuse what the API server would refuse later, and what makes no sense.
 
@@ -250,9 +252,6 @@ def _check(given: Mapping[str, Any]) -> None:
         if len(given[name] or "") > most:
             message = f"--{name.replace('_', '-')} has more than {most} characters"
             raise click.UsageError(message)
-    if given["period"] and not _PERIOD.fullmatch(given["period"]):
-        message = "--period is ISO 8601, like 2026-03-01/2026-03-04"
-        raise click.UsageError(message)
 
 
 def _job(given: Mapping[str, Any]) -> Job:
@@ -270,6 +269,19 @@ def _of_state(given: Mapping[str, Any], file: Path) -> Job:
     found = of_state(state, plan)
     name = given["name"] or _folder(file)
     return _made(given, name, (jobs.TRAINER_STATE, data), found, noted)
+
+
+def _period(text: str) -> str:
+    """Return the period of a job; "" where nobody said it.
+
+    Raises:
+        click.UsageError: it is none.
+    """
+    first, _slash, last = text.partition("/")
+    if text and (not _PERIOD.fullmatch(text) or (last and last[:10] < first[:10])):
+        message = "the period is ISO 8601, like 2026-03-01/2026-03-04"
+        raise click.UsageError(message)
+    return text
 
 
 def _of_facts(given: Mapping[str, Any], file: Path) -> Job:
@@ -328,7 +340,7 @@ def _made(
         formula=as_line(found.formula),
         digest=jobs.digest(data),
         assumptions=tuple(map(as_line, (margin, *found.assumptions, *noted))),
-        period=given["period"],
+        period=_period(given["period"]),
     )
 
 

@@ -17,6 +17,7 @@ from flopguard_operator.cli_files import (
     ledger_lines,
     say,
     told,
+    vkey_option,
 )
 from flopguard_operator.cli_help import EXPORT, epilog
 from flopguard_operator.cli_keeping import recover, retain, rotate_key
@@ -81,7 +82,7 @@ def show(file: str, *, machine: bool) -> None:
 )
 @database_option
 @json_option
-@click.option("--vkey", default="", metavar="KEY", help="The key that you trust.")
+@vkey_option("The key that you trust.")
 def check(db: Path, vkey: str, *, machine: bool) -> None:
     """Check a whole ledger.db: file, tree, every head, every verdict, retention.
 
@@ -147,7 +148,7 @@ def diff(first: str, second: str, *, machine: bool) -> None:
 @click.option(
     "--check", "proof", type=click.Path(path_type=Path), help="Check a proof instead."
 )
-@click.option("--vkey", default="", metavar="KEY", help="With --check: who must sign.")
+@vkey_option("With --check: who must sign.")
 @json_option
 def prove(  # noqa: PLR0913 - one parameter per option
     file: str | None,

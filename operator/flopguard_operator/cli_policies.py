@@ -131,7 +131,8 @@ def _card(one: RuleSet) -> list[str]:
         f"{_when(line.when)} ({line.citation})"
         for line in one.lines
     ]
-    lines += [f"Open: {note.text} ({note.source})" for note in one.notes]
+    # A question that two rule sets answer differently stands in both of them.
+    lines += dict.fromkeys(f"Open: {note.text} ({note.source})" for note in one.notes)
     lines += [
         f"Duty {d.name}{_when(d.when)}: {d.text} ({d.article})" for d in one.duties
     ]

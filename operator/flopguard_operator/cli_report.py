@@ -12,6 +12,7 @@ from flopguard_operator.cli_files import (
     UnusableError,
     entries_of,
     verified,
+    vkey_option,
     write_text,
 )
 from flopguard_operator.cli_help import epilog
@@ -62,9 +63,7 @@ _MOST_NAMES = 20  # of runs, in the message that none fits
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write to this file."
 )
-@click.option(
-    "--vkey", default="", metavar="KEY", help="The key that must have signed."
-)
+@vkey_option("The key that must have signed.")
 @rules_option
 def report(  # noqa: PLR0913 - one parameter per option
     *,

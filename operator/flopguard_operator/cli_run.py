@@ -1,5 +1,7 @@
 """`flopguard run`: meter a command on this machine, and stop it at a limit."""
 
+import json
+import math
 import os
 import re
 import shutil
@@ -68,6 +70,13 @@ def _budget(
     return flops
 
 
+def _seconds(_: click.Context, option: click.Parameter, number: float) -> float:
+    if math.isnan(number):  # which no range refuses
+        message = "a number of seconds"
+        raise click.BadParameter(message, param=option)
+    return number
+
+
 def _percents(
     _: click.Context, option: click.Parameter, text: str | None
 ) -> tuple[int, ...] | None:
@@ -123,6 +132,7 @@ def _percents(
 @click.option(
     "--grace",
     type=click.FloatRange(0, 86_400),
+    callback=_seconds,
     default=30.0,
     show_default=True,
     metavar="SECONDS",
@@ -138,6 +148,7 @@ def _percents(
 @click.option(
     "--interval",
     type=click.FloatRange(0.02, 60),
+    callback=_seconds,
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -154,10 +165,10 @@ def run(command: tuple[str, ...], **given: Any) -> None:
     """
     if os.environ.get("FLOPGUARD_DIR"):
         sentence = "this process is metered already: FLOPGUARD_DIR is set"
-        sys.exit(_said(_FAILED, sentence))
+        sys.exit(_said(_FAILED, sentence, given))
     if shutil.which(command[0]) is None:
         code = _CANNOT_RUN if Path(command[0]).exists() else _NOT_FOUND
-        sys.exit(_said(code, f"{command[0]} is not there, or not executable"))
+        sys.exit(_said(code, f"{command[0]} is not there, or not executable", given))
     sys.exit(_started(command, given))
 
 
@@ -169,14 +180,14 @@ def _started(command: tuple[str, ...], given: dict[str, Any]) -> int:
     try:
         return _runner(command, given).run()
     except running.SpentError as error:
-        return _said(_SPENT, str(error))
+        return _said(_SPENT, str(error), given)
     except PolicyError as error:
-        return _said(_MISSPELT, str(error))
+        return _said(_MISSPELT, str(error), given)
     except (LedgerError, LedgerUnavailableError, sidecar.SidecarError) as error:
-        return _said(_FAILED, str(error))
+        return _said(_FAILED, str(error), given)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _said(_FAILED, f"{where}{error.strerror or error}")
+        return _said(_FAILED, f"{where}{error.strerror or error}", given)
 
 
 def _runner(command: tuple[str, ...], given: dict[str, Any]) -> "Runner":
@@ -210,6 +221,11 @@ def _runner(command: tuple[str, ...], given: dict[str, Any]) -> "Runner":
     return running.Runner(options, sayer)
 
 
-def _said(code: int, sentence: str) -> int:
-    click.echo(f"flopguard: not started: {as_line(sentence)}", err=True)
+def _said(code: int, sentence: str, given: dict[str, Any]) -> int:
+    line = as_line(sentence)
+    if given["machine"]:
+        told = {"event": "not_started", "program": given["program"], "message": line}
+        click.echo(json.dumps(told), err=True)
+    else:
+        click.echo(f"flopguard: not started: {line}", err=True)
     return code

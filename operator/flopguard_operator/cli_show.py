@@ -12,6 +12,7 @@ from flopguard_operator.ledger.entries import (
     Event,
     KeyRotated,
     LedgerRecovered,
+    PolicyNoted,
     RetentionSet,
     Settlement,
 )
@@ -56,6 +57,8 @@ def line_of(entry: Entry) -> str:
 def _own(event: Event) -> str:
     """Return what an entry about the ledger itself says."""
     match event:
+        case PolicyNoted():
+            return f"rule set {event.name}, version {event.version}"
         case EpochOpened():
             return f"epoch {event.epoch}: {event.holder}, flopguard {event.version}"
         case KeyRotated():

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from flopguard_operator.cli_files import pack_or_lines
+from flopguard_operator.cli_files import pack_or_lines, vkey_option
 from flopguard_operator.cli_help import epilog
 from flopguard_operator.cli_show import print_checks
 from flopguard_operator.evidence.told import PACK_OUTCOMES
@@ -23,12 +23,9 @@ from flopguard_operator.report.sections import OUTCOMES
 )
 @click.argument("file", metavar="FILE")
 @click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
-@click.option(
-    "--vkey",
-    default="",
-    metavar="KEY",
-    help="The key that must have signed, from a source that you trust. Without it the"
-    " file's own key is taken: that shows that the file is whole, not who made it.",
+@vkey_option(
+    "The key that must have signed, from a source that you trust. Without it the"
+    " file's own key is taken: that shows that the file is whole, not who made it."
 )
 def verify(file: str, vkey: str, *, machine: bool) -> None:
     """Check an evidence pack or a ledger offline: signature, hashes, every verdict.

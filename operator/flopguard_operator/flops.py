@@ -24,6 +24,9 @@ def parse(text: str) -> int:
     Raises:
         FlopsError: the text is not a decimal number, or above `LARGEST`.
     """
+    if text.isascii() and text.isdigit() and int(text[:48]) > LARGEST:
+        message = f'"{text[:40]}" FLOPs is above the largest figure, 1e30'
+        raise FlopsError(message)
     if not _FORM.fullmatch(text):
         message = f'"{text[:40]}" is not a FLOPs figure; write it like "3.3e22"'
         raise FlopsError(message)

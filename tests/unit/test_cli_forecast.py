@@ -139,7 +139,7 @@ WRONG = {
         "nowhere.json",
         2,
     ),
-    "tokens that are no number": (("--tokens", "many"), "not a FLOPs figure", 2),
+    "tokens that are no number": (("--tokens", "many"), 'write it like "2e9"', 2),
 }
 
 

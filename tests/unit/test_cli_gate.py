@@ -287,6 +287,13 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "--to-flops goes with Proceed",
     ),
     "a duty without evidence": (["Fulfil", "p", "--duty", "x"], "needs --evidence"),
+    "a name that is none": (["Stop", "Support Bot"], "spec.subject.name"),
+    "more than a run": (["Stop", "ml/first/third"], "spec.subject.name"),
+    "a day": (["Stop", "p", "--expires", "2027-01-31"], "2027-01-31T00:00:00Z"),
+    "no time": (["Stop", "p", "--expires", "tomorrow"], "2027-01-31T00:00:00Z"),
+    "nobody": (["Stop", "p", "--by", ""], "spec.decidedBy"),
+    "no reason": (["Stop", "p", "--reason", ""], "spec.reason"),
+    "nothing allowed": (["Proceed", "p", "--to-flops", "0"], "spec.toFlops"),
 }
 
 
@@ -294,7 +301,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
 def test_what_cannot_be_decided_says_why(words: list[str], message: str) -> None:
     """Before the API server has to."""
     more = ["--by", "dana", "--reason", "agreed"]
-    found = CliRunner().invoke(main, ["decide", *words, *more])
+    found = CliRunner().invoke(main, ["decide", *more, *words])
 
     assert found.exit_code == 2
     assert message in found.output

@@ -288,6 +288,9 @@ def test_facts_that_are_none_end_in_a_sentence(tmp_path: Path, text: str) -> Non
         (("--gpu-hours", "0", "--gpu", "H100"), "above 0"),
         (("--gpu-hours", "1", "--gpu", "Cray"), "known are a10"),
         (("--gpu-hours", "1", "--gpu", "H100", "--period", "soon"), "ISO 8601"),
+        (("--gpu-hours", "1", "--gpu", "H100", "--period", "2026-03/2026-02"), "ISO"),
+        (("--gpu-hours", "1", "--gpu", "H100", "--params", "0"), "from 1 to 1e30"),
+        (("--gpu-hours", "1", "--gpu", "H100", "--tokens", "0"), "from 1 to 1e30"),
         (("--from", "no-such-file"), "no-such-file"),
     ],
 )

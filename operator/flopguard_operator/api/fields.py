@@ -69,6 +69,9 @@ def read(model: type[M], value: object, path: str) -> M:
     Raises:
         SpecError: it does not follow the model; the message names the field.
     """
+    if isinstance(value, Mapping) and value.get("kind") == "ConfigMap":
+        message = f"{path}: a ConfigMap; each of its keys is a file of its own here"
+        raise SpecError(message)
     try:
         return _validated(model, value, path)
     except UnicodeError:  # half of a surrogate pair, which JSON can spell
@@ -94,6 +97,8 @@ def _sentence(path: str, error: Mapping[str, Any]) -> str:
     steps = [f"[{s}]" if isinstance(s, int) else f".{s}" for s in error["loc"]]
     place = (path + "".join(steps))[:200]
     text = str(error["msg"]).removeprefix("Value error, ")[:300]
+    if error["type"] == "model_type":  # pydantic's words name a class of ours
+        text = "keys with values are expected here"
     return " ".join(f"{place}: {text}".split())
 
 

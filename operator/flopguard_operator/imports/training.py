@@ -42,7 +42,7 @@ def of_training(plan: Plan, tokens: Bounds | None = None) -> Trained:
     formula = (
         "closed form of the model's matrix products"
         if likely.basis == CLOSED_FORM
-        else "6 FLOPs per parameter and token (6PD)"
+        else "rule of thumb for parameters and tokens (6PD; 4PD with frozen weights)"
     )
     if tokens is not None:
         formula += f", {display(tokens.expected)} tokens"

@@ -61,7 +61,7 @@ def with_files(paths: tuple[Path, ...]) -> Catalogue:
         OSError: a file cannot be read.
     """
     found = {
-        path.name: read_entries(path.read_bytes().decode(errors="replace"), path.name)
+        str(path): read_entries(mounted.read_text(path, MOST_BYTES + 1), path.name)
         for path in paths
     }
     return build(_all(found)) if found else shipped.catalogue()

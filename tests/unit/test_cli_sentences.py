@@ -1,0 +1,202 @@
+"""What every command has to do with bad input and bad output: a sentence, a code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from flopguard_operator.cli import main
+from flopguard_operator.ledger.keys import generate
+from unit.story import write_ledger
+
+LEDGER = "LEDGER"  # stands for a real one
+FLOPGUARD = [sys.executable, "-m", "flopguard_operator.cli"]
+EXPLAIN = ("explain", "--base-flops", "1e24", "--modification-flops")
+FORECAST = ("forecast", "--tokens", "1e9", "--params")
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an operator's ledger with one run's whole life in it."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    write_ledger(path, generate("flopguard.dev/5d1f6f0e/ledger"))
+    return path
+
+
+def with_ledger(arguments: tuple[str, ...], database: Path) -> list[str]:
+    """Return arguments with the path of a real ledger in the place of `LEDGER`."""
+    return [str(database) if word == LEDGER else word for word in arguments]
+
+
+TRUSTING = {
+    "verify": ("verify", LEDGER),
+    "report": ("report", "--ledger", LEDGER),
+    "gate": ("gate", "p", "--ledger", LEDGER),
+    "audit": ("audit", "p", "--ledger", LEDGER),
+    "ledger check": ("ledger", "check", "--db", LEDGER),
+    "ledger prove": ("ledger", "prove", "--check", LEDGER),
+}
+
+
+@pytest.mark.parametrize("command", TRUSTING.values(), ids=TRUSTING)
+@pytest.mark.parametrize(
+    ("vkey", "sentence"),
+    [("", "no file to read it from"), (" \n", "no file"), ("name", "not a vkey")],
+    ids=["empty", "blank", "no key"],
+)
+def test_a_key_that_is_none_never_counts_as_any_key(
+    database: Path, command: tuple[str, ...], vkey: str, sentence: str
+) -> None:
+    """A file that is missing in `--vkey "$(cat FILE)"` would else trust everybody."""
+    found = CliRunner().invoke(main, [*with_ledger(command, database), "--vkey", vkey])
+
+    assert found.exit_code == 2
+    assert "'--vkey'" in found.output
+    assert sentence in found.output
+
+
+WRITING = {
+    "the help": ("--help",),
+    "a listing": ("models", "list"),
+    "a verification": ("verify", LEDGER),
+    "an export": ("ledger", "export", "--db", LEDGER),
+}
+
+
+@pytest.mark.parametrize("command", WRITING.values(), ids=WRITING)
+def test_a_full_disk_is_told_in_a_sentence(
+    database: Path, command: tuple[str, ...]
+) -> None:
+    """Not in a traceback."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no device that is always full")
+    with full.open("wb") as output:
+        found = subprocess.run(
+            [*FLOPGUARD, *with_ledger(command, database)],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert found.returncode == 2
+    assert found.stderr.startswith("Error: cannot use the ")
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", WRITING.values(), ids=WRITING)
+def test_a_reader_that_has_enough_is_no_error(
+    database: Path, command: tuple[str, ...]
+) -> None:
+    """As `head`: nothing is said."""
+    with subprocess.Popen(
+        [*FLOPGUARD, *with_ledger(command, database)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+
+    assert said == b""
+    assert process.returncode == 1
+
+
+WRONG = {
+    "more than 30 digits": (*EXPLAIN, "9" * 31, "above the largest figure, 1e30"),
+    "a small fraction": (*EXPLAIN, "1e-5", "not a FLOPs figure"),
+    "no parameters": (*FORECAST, "0", 'write it like "2e9"'),
+    "a fraction of a parameter": (*FORECAST, "0.5", 'write it like "2e9"'),
+    "no number of parameters": (*FORECAST, "NaN", 'write it like "2e9"'),
+    "a grace that is no number": (
+        *("run", "--program", "p", "--grace", "nan", "--", "true"),
+        "a number of seconds",
+    ),
+    "an interval that is no number": (
+        *("run", "--program", "p", "--interval", "nan", "--", "true"),
+        "a number of seconds",
+    ),
+}
+
+
+@pytest.mark.parametrize("words", WRONG.values(), ids=WRONG)
+def test_a_figure_that_is_none_is_refused(words: tuple[str, ...]) -> None:
+    """With what to write."""
+    *arguments, sentence = words
+
+    found = CliRunner().invoke(main, arguments)
+
+    assert found.exit_code == 2
+    assert isinstance(found.exception, SystemExit)
+    assert sentence in found.output
+
+
+def test_a_start_that_is_refused_says_so_in_json_too() -> None:
+    """On standard error all is JSON then."""
+    found = CliRunner().invoke(
+        main, ["run", "--program", "p", "--json", "--", "/no/such/command"]
+    )
+
+    said = json.loads(found.stderr)
+    assert found.exit_code == 127
+    assert said["event"] == "not_started"
+    assert "is not there" in said["message"]
+
+
+def test_an_open_question_is_told_once() -> None:
+    """Though both rule sets that are combined carry it."""
+    found = CliRunner().invoke(main, ["policies", "show", "strictest"])
+
+    questions = [line for line in found.output.splitlines() if line.startswith("Open")]
+    assert questions
+    assert len(questions) == len(set(questions))
+
+
+CONFIG_MAPS = {
+    "rule sets": ("policies", "validate", "policies.yaml"),
+    "base models": ("models", "show", "acme-7b", "--private", "models.yaml"),
+}
+
+
+@pytest.mark.parametrize("words", CONFIG_MAPS.values(), ids=CONFIG_MAPS)
+def test_a_config_map_is_called_one(words: tuple[str, ...]) -> None:
+    """The examples are ConfigMaps; a command reads the text of one of their keys."""
+    examples = Path(__file__).parents[2] / "examples" / "manifests"
+
+    found = CliRunner().invoke(main, [*words[:-1], str(examples / words[-1])])
+
+    assert found.exit_code == 1
+    assert "a ConfigMap; each of its keys is a file of its own here" in found.output
+
+
+ENTRY = """
+models:
+- id: acme-{name}
+  name: Acme {name}
+  provider: Acme
+  version: 1
+  figures:
+  - {{flops: "1e23", method: reported, source: a letter, date: 2026-05-03}}
+"""
+
+
+def test_private_entries_of_two_files_with_one_name_both_count(tmp_path: Path) -> None:
+    """Files are told apart by where they are."""
+    options = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / "models.yaml"
+        file.write_text(ENTRY.format(name=name))
+        options += ["--private", str(file)]
+
+    found = [
+        CliRunner().invoke(main, ["models", "show", f"acme-{name}", *options])
+        for name in ("one", "two")
+    ]
+
+    assert [result.exit_code for result in found] == [0, 0]
