@@ -14,6 +14,7 @@ from fractions import Fraction
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import EnergyNoted, RunRef
 
+PREFIX = "energy/"  # of every version of the line
 MOST_LIVES = 16  # of the sidecars of one pod; what later ones tell is left out
 GROWTH = Fraction(21, 20)  # of what is noted, before it is noted again
 

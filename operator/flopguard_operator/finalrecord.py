@@ -26,11 +26,13 @@ _FORM = re.compile(
 def decode(message: str, stream: str) -> Mark | None:
     """Return the mark in a termination message; None if it holds no valid record.
 
-    A second line, of energy, is `energy`'s.
+    A second line, of energy, is `energy`'s; anything else after it is none of ours.
     """
-    record = message.partition("\n")[0]
+    record, _, rest = message.partition("\n")
     found = _FORM.fullmatch(record)
     if found is None or not record.isascii():
+        return None
+    if rest and not rest.startswith(energies.PREFIX):
         return None
     if zlib.crc32(found["covered"].encode()) != int(found["crc"], 16):
         return None
