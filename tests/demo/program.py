@@ -7,10 +7,13 @@ first run has spent.
 
 import json
 import math
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from cluster.kubectl import Kubectl, KubectlError
 from demo import telling
@@ -19,7 +22,7 @@ from stage import release
 
 PROGRAM, RUN = "support-bot", "support-dpo"
 HEADROOM = 1.08  # of the line, above what the first run has spent
-IMPORTED = 10**10
+SPRING = {"global_step": 6, "epoch": 1.0, "total_flos": 6e9, "log_history": []}
 WAIT_SECONDS, TRAIN_SECONDS = 60.0, 240.0
 Object = dict[str, Any]
 
@@ -39,7 +42,7 @@ def play(kubectl: Kubectl, ml: Kubectl, example: Path, out: Path) -> list[Check]
     before = _gate(kubectl, out)
     _decide(kubectl, "Proceed", f"--to-flops={math.floor(spent * 1.07)}")
     _let_it_train(ml, example)
-    _import(kubectl)
+    imported = _import(kubectl, out)
     after = _gate(kubectl, out)
     total = kubectl.get_json("ftp", PROGRAM)["status"]
     _report(out)
@@ -49,8 +52,8 @@ def play(kubectl: Kubectl, ml: Kubectl, example: Path, out: Path) -> list[Check]
         Check("the gate is open after it", after == 0),
         Check(
             "the imported job counts, and stands apart",
-            int(total["imported"]) == IMPORTED
-            and int(total["upper"]) >= int(total["measured"]) + IMPORTED,
+            int(total["imported"]) == imported
+            and int(total["upper"]) >= int(total["measured"]) + imported,
         ),
     ]
 
@@ -115,10 +118,9 @@ def _refusal(ml: Kubectl, example: Path) -> str:
 
 def _decide(kubectl: Kubectl, kind: str, *options: str) -> None:
     telling.act("A person decides, in their own name")
-    user = json.loads(kubectl.run("auth", "whoami", "-o", "json"))
-    name = user["status"]["userInfo"]["username"]
-    words = [kind, PROGRAM, *options, f"--by={name}", "--reason=reviewed with legal"]
-    telling.quote("$ flopguard decide " + " ".join(words) + " | kubectl create -f -")
+    words = [kind, PROGRAM, *options, f"--by={_user(kubectl)}"]
+    words += ["--reason=reviewed with legal"]
+    telling.quote(f"$ flopguard decide {shlex.join(words)} | kubectl create -f -")
     kubectl.run("create", "-f", "-", stdin=_flopguard("decide", *words).stdout)
 
 
@@ -149,45 +151,37 @@ def _let_it_train(ml: Kubectl, example: Path) -> None:
     telling.fact(f"the second run has trained: {used} FLOPs more for the program")
 
 
-def _import(kubectl: Kubectl) -> None:
-    """Bring in a job that nobody metered, by an estimate."""
-    telling.act("A job of last spring is imported, by its high estimate")
-    user = json.loads(kubectl.run("auth", "whoami", "-o", "json"))
-    job = {
-        "name": "support-sft-spring",
-        "method": "GpuHours",
-        "low": str(IMPORTED // 2),
-        "flops": str(IMPORTED * 3 // 4),
-        "high": str(IMPORTED),
-        "period": "2026-04-01/2026-04-02",
-        "digest": "0" * 64,
-    }
-    spec = {
-        "subject": {"kind": "FineTuneProgram", "name": PROGRAM},
-        "decision": "Import",
-        "imported": job,
-        "reason": "found in last spring's bills",
-        "decidedBy": user["status"]["userInfo"]["username"],
-    }
-    kubectl.apply(_decision("import-spring", spec))
+def _import(kubectl: Kubectl, out: Path) -> int:
+    """Bring in a job that nobody metered; return the high estimate, which counts."""
+    telling.act("A job of last spring is imported, from what its Trainer left")
+    left = out / "support-sft-spring" / "trainer_state.json"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_text(json.dumps(SPRING), encoding="utf-8")
+    words = [
+        *("import", PROGRAM, "--from", str(left), "--period=2026-04-01/2026-04-02"),
+        *("--reason=found on the old disk", f"--decided-by={_user(kubectl)}"),
+    ]
+    telling.quote(f"$ flopguard {shlex.join(words)} | kubectl create -f -")
+    done = _flopguard(*words)
+    telling.quote(done.stderr.splitlines()[0])
+    kubectl.run("create", "-f", "-", stdin=done.stdout)
+    high = int(yaml.safe_load(done.stdout)["spec"]["imported"]["high"])
 
     def counts() -> bool:
         status = kubectl.get_json("ftp", PROGRAM)["status"]
-        return bool(status.get("imported") == str(IMPORTED))
+        return bool(status.get("imported") == str(high))
 
     kubectl.wait_for(counts, WAIT_SECONDS, "the import to count")
     telling.fact(
         "it counts for the program, and is never mixed up with what was metered"
     )
+    return high
 
 
-def _decision(name: str, spec: Object) -> Object:
-    return {
-        "apiVersion": "flopguard.dev/v1alpha1",
-        "kind": "ThresholdDecision",
-        "metadata": {"name": name},
-        "spec": spec,
-    }
+def _user(kubectl: Kubectl) -> str:
+    """Return what the cluster calls whoever plays the demo."""
+    user = json.loads(kubectl.run("auth", "whoami", "-o", "json"))
+    return str(user["status"]["userInfo"]["username"])
 
 
 def _gate(kubectl: Kubectl, out: Path) -> int:
