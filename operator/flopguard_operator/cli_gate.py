@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def gate(
     laws = beside(entries, rule_sets(rules))
     try:
         found = _found(program, accounts, noted)
-        answers = gating.answers(found, noted, laws)
+        answers = _worded(found, gating.answers(found, noted, laws))
     except PolicyError as error:
         raise MismatchError(as_line(str(error))) from error
     _tell(program, answers, machine=machine)
@@ -103,6 +104,18 @@ def _found(
         message = f'the ledger holds no program "{program}"; it holds: {known}'
         raise UnusableError(as_line(message))
     return found
+
+
+def _worded(
+    found: standing.Standing, answers: tuple[gating.Answer, ...]
+) -> tuple[gating.Answer, ...]:
+    """Return answers in the words of `flopguard run` where that made the program."""
+    if not standing.is_of_machine(found.account):
+        return answers
+    # Here: a release in a cluster needs none of it.
+    from flopguard_operator.local.asking import in_options  # noqa: PLC0415 - see above
+
+    return tuple(replace(one, message=in_options(one.message)) for one in answers)
 
 
 def _opened(answers: tuple[gating.Answer, ...]) -> list[gating.Answer]:

@@ -100,6 +100,9 @@ def test_a_job_above_the_budget_holds_the_program(laptop: Laptop) -> None:
     assert sum(isinstance(e, HoldSet) for e in events) == 1
     assert refused.returncode == 123
     assert status(laptop)["state"] == "Held"
+    gate = asked(laptop, "gate", "p")
+    assert gate.exit_code == 1
+    assert "Start again with --max-flops above" in gate.output
 
 
 def test_report_gate_and_audit_see_it(laptop: Laptop) -> None:

@@ -174,6 +174,26 @@ def test_a_config_map_is_called_one(words: tuple[str, ...]) -> None:
     assert "a ConfigMap; each of its keys is a file of its own here" in found.output
 
 
+def test_a_folder_is_not_taken_for_a_disk_that_fails(tmp_path: Path) -> None:
+    """What to give instead is said."""
+    found = CliRunner().invoke(main, ["ledger", "check", "--db", str(tmp_path)])
+
+    assert found.exit_code == 2
+    assert "is a directory: give its ledger.db" in found.output
+
+
+def test_a_pack_of_nothing_says_what_there_is(database: Path, tmp_path: Path) -> None:
+    """As report, gate and audit do."""
+    pack = tmp_path / "pack.tar"
+    arguments = ("evidence", "nobody", "--ledger", LEDGER, "-o", str(pack))
+
+    found = CliRunner().invoke(main, with_ledger(arguments, database))
+
+    assert found.exit_code == 2
+    assert 'no program and no run "nobody"; it holds: ' in found.output
+    assert not pack.exists()
+
+
 ENTRY = """
 models:
 - id: acme-{name}

@@ -240,6 +240,22 @@ def test_escaped_markdown_is_one_line_without_bare_markup(text: str) -> None:
         assert bare.count(special) == bare.count(f"\\{special}")
 
 
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("5.38e9", "5.38e9"),
+        ("1. item", "1\\. item"),
+        ("12) item", "12\\) item"),
+        ("- item", "\\- item"),
+        ("=====", "\\====="),
+        ("3-4", "3-4"),
+    ],
+)
+def test_only_what_begins_a_list_or_a_rule_is_escaped(text: str, escaped: str) -> None:
+    """A figure stays readable in a terminal."""
+    assert as_markdown(text) == escaped
+
+
 def test_json_is_exact_and_says_what_the_page_says() -> None:
     """FLOPs are strings of digits; verdict and criterion are the page's sentences."""
     found: dict[str, Any] = json.loads(json.dumps(as_json(facts(whole_story()))))

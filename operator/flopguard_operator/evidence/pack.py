@@ -204,7 +204,12 @@ def _planned(survey: _Survey, request: Request) -> tuple[_Plan, bytes | None]:
         uid for uid, run in survey.runs.items() if is_about(about, run.ref, run.program)
     )
     if not runs:
-        message = f'the ledger holds no program and no run "{request.name[:80]}"'
+        named = {f"{r.ref.namespace}/{r.ref.name}" for r in survey.runs.values()}
+        known = ", ".join(sorted(named | programs)[:20]) or "none"
+        message = (
+            f'the ledger holds no program and no run "{request.name[:80]}"; it holds:'
+            f" {known}"
+        )
         raise UnknownError(message)
     text = None if counted is None else census.text(counted[1])
     hashed = Tree(survey.hashes)

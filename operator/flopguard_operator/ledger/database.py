@@ -111,6 +111,9 @@ def connect(path: Path) -> Connection:
 
 def connect_to_read(path: Path) -> Connection:
     """Open a file that another process may be writing to."""
+    if path.is_dir():  # which SQLite takes for a disk that fails
+        message = f"the ledger {path} is a directory: give its ledger.db"
+        raise LedgerUnavailableError(message)
     uri = f"{path.absolute().as_uri()}?mode=ro"
     return sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
 

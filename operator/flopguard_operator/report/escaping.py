@@ -8,7 +8,7 @@ import re
 
 # Also what GitHub makes links of: "://" and "www.".
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~&!]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
-_LIST_OR_RULE = re.compile(r"^(\d*)([-+=.)])")
+_LIST_OR_RULE = re.compile(r"^(\d*)([.)](?=\s|$)|(?<!\d)[-+=])")  # not 5.38e9
 
 
 def as_html(text: str) -> str:
