@@ -82,6 +82,7 @@ def test_an_honest_ledger_verifies() -> None:
         "gaps",
         "facts",
         "saved weights",
+        "energy",
         "rule sets",
         "forecasts",
         "programs and decisions",
