@@ -182,6 +182,42 @@ def test_a_folder_is_not_taken_for_a_disk_that_fails(tmp_path: Path) -> None:
     assert "is a directory: give its ledger.db" in found.output
 
 
+READING = {
+    "verify": ("verify", LEDGER),
+    "ledger show": ("ledger", "show", LEDGER),
+    "ledger check": ("ledger", "check", "--db", LEDGER),
+}
+
+
+@pytest.mark.parametrize("command", READING.values(), ids=READING)
+def test_a_database_that_is_cut_anywhere_gets_a_sentence(
+    database: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """SQLite finds holes in some of them, where bytes were, and no error."""
+    whole = database.read_bytes()
+    for size in range(0, len(whole), 1_500):
+        cut = tmp_path / "cut.db"
+        cut.write_bytes(whole[:size])
+
+        found = CliRunner().invoke(main, with_ledger(command, cut))
+
+        assert isinstance(found.exception, SystemExit), f"cut at {size} bytes"
+        assert found.exit_code in (1, 2), f"cut at {size} bytes"
+
+
+def test_a_schema_that_is_no_text_gets_a_sentence(
+    database: Path, tmp_path: Path
+) -> None:
+    """SQLite's own message quotes it, which is no UTF-8."""
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(database.read_bytes().replace(b"key (vkey", b"key \xf2vkey"))
+
+    found = CliRunner().invoke(main, ["verify", str(broken)])
+
+    assert found.exit_code == 1
+    assert "is not an intact ledger" in found.output
+
+
 def test_a_pack_of_nothing_says_what_there_is(database: Path, tmp_path: Path) -> None:
     """As report, gate and audit do."""
     pack = tmp_path / "pack.tar"

@@ -125,7 +125,7 @@ def errors_named(path: Path) -> Iterator[None]:
         yield
     except sqlite3.ProgrammingError:
         raise  # a mistake of the caller: the wrong thread
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # text may be any bytes
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _PASSING:
             message = (
@@ -209,7 +209,8 @@ def note_at(connection: Connection, size: int) -> str:
 
 def heads(connection: Connection) -> Iterator[tuple[int, str]]:
     """Yield (size, signed note) of all heads in order."""
-    yield from connection.execute("SELECT size, note FROM heads ORDER BY size")
+    rows = connection.execute("SELECT size, note FROM heads ORDER BY size")
+    yield from ((size, str(note)) for size, note in rows)
 
 
 def vkey(connection: Connection) -> str:
@@ -245,9 +246,34 @@ def add_leaves(
 
 def leaves(connection: Connection, first: int = 0) -> Rows:
     """Yield (index, data, leaf hash) in order, from an index on."""
-    yield from connection.execute(
-        "SELECT idx, data, leaf_hash FROM leaves WHERE idx >= ? ORDER BY idx", (first,)
+    return intact(
+        connection.execute(
+            "SELECT idx, data, leaf_hash FROM leaves WHERE idx >= ? ORDER BY idx",
+            (first,),
+        )
     )
+
+
+def intact(rows: Iterable[tuple[int, bytes, bytes]]) -> Rows:
+    """Yield leaves as they are stored: (index, data, leaf hash).
+
+    Raises:
+        LedgerError: one has no bytes.
+    """
+    for index, data, digest in rows:
+        yield index, blob(data), blob(digest)
+
+
+def blob(value: object) -> bytes:
+    """Return what a column of bytes holds; a file that was cut may hold nothing there.
+
+    Raises:
+        LedgerError: it is not bytes.
+    """
+    if isinstance(value, bytes):
+        return value
+    message = "the ledger has a hole where bytes should be: restore its newest copy"
+    raise LedgerError(message)
 
 
 def leaf(connection: Connection, index: int) -> bytes | None:
@@ -255,7 +281,7 @@ def leaf(connection: Connection, index: int) -> bytes | None:
     row = connection.execute(
         "SELECT data FROM leaves WHERE idx = ?", (index,)
     ).fetchone()
-    return bytes(row[0]) if row else None
+    return blob(row[0]) if row else None
 
 
 def add_document(connection: Connection, digest: str, data: bytes) -> None:
@@ -270,7 +296,7 @@ def document(connection: Connection, digest: str) -> bytes | None:
     row = connection.execute(
         "SELECT data FROM documents WHERE digest = ?", (digest,)
     ).fetchone()
-    return bytes(row[0]) if row else None
+    return blob(row[0]) if row else None
 
 
 def digests(connection: Connection) -> tuple[str, ...]:
@@ -288,7 +314,7 @@ def raise_marks(connection: Connection, marks: Sequence[tuple[str, Mark]]) -> bo
             "SELECT mark FROM marks WHERE run_uid = ? AND stream = ?",
             (run_uid, mark.stream),
         ).fetchone()
-        before = decode_mark(row[0]) if row else Mark(mark.stream)
+        before = decode_mark(blob(row[0])) if row else Mark(mark.stream)
         after = merge(before, mark)
         if row and after == before:
             continue
@@ -308,7 +334,7 @@ def marks(connection: Connection) -> dict[str, dict[str, Mark]]:
     """
     marks: dict[str, dict[str, Mark]] = {}
     for run_uid, data in connection.execute("SELECT run_uid, mark FROM marks"):
-        mark = decode_mark(data)
+        mark = decode_mark(blob(data))
         marks.setdefault(run_uid, {})[mark.stream] = mark
     return marks
 

@@ -145,7 +145,9 @@ def _row(connection: database.Connection, key: _Key) -> tuple[int, Event | None]
     ).fetchone()
     if row is None:
         return None
-    return int(row[0]), decode(row[1]).event if row[1] is not None else None
+    return int(row[0]), decode(database.blob(row[1])).event if row[
+        1
+    ] is not None else None
 
 
 def supersedes(event: Event, before: Event) -> bool:
@@ -167,9 +169,11 @@ def _alone(mark: Mark) -> Mark:
 
 def folded(connection: database.Connection) -> database.Rows:
     """Yield the leaves whose fold is that of all leaves, in order."""
-    yield from connection.execute(
-        "SELECT idx, data, leaf_hash FROM leaves WHERE idx IN"
-        " (SELECT idx FROM standing UNION SELECT idx FROM latest) ORDER BY idx"
+    return database.intact(
+        connection.execute(
+            "SELECT idx, data, leaf_hash FROM leaves WHERE idx IN"
+            " (SELECT idx FROM standing UNION SELECT idx FROM latest) ORDER BY idx"
+        )
     )
 
 
@@ -183,7 +187,7 @@ def own(connection: database.Connection) -> Iterator[Entry]:
     for (data,) in connection.execute(
         "SELECT data FROM standing JOIN leaves USING (idx) WHERE own = 1 ORDER BY idx"
     ):
-        yield decode(data)
+        yield decode(database.blob(data))
 
 
 def indices(connection: database.Connection) -> list[int]:
@@ -221,7 +225,7 @@ def oldest_frontier(connection: database.Connection) -> tree.Frontier:
     ).fetchone()
     if row is None:
         return tree.Frontier()
-    size, peaks = int(row[0]), bytes(row[1])
+    size, peaks = int(row[0]), database.blob(row[1])
     parts = tree.hashes_in(peaks)
     if len(parts) != size.bit_count():
         return tree.Frontier()  # of no use: everything is hashed anew
