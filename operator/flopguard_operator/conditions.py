@@ -15,6 +15,7 @@ from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.coverage import Spans
 from flopguard_operator.ledger.duties import Owed
 from flopguard_operator.ledger.entries import WeightsSaved
+from flopguard_operator.ledger.weights import WayBack
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Pod
 from flopguard_operator.policy import reasons
@@ -110,6 +111,7 @@ class Surroundings:
     processes: tuple[Process, ...] = ()
     watched: tuple[Watched, ...] = ()  # the devices of its pods
     rollback: WeightsSaved | None = None
+    rollbacks: tuple[WayBack, ...] = ()  # line by line
     spans: Spans = field(default_factory=dict)  # of its streams
     policies: tuple[PolicyVerdict, ...] = ()  # the governing one's verdict first
     duties: tuple[Owed, ...] = ()  # that come with them

@@ -4,7 +4,7 @@ Facts are entered once for all processes that share them, again for each process
 ends, and whenever they are others. What a tenant's processes can write is bounded.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -16,6 +16,7 @@ from flopguard_operator.ledger.entries import (
     RunRef,
     WeightsSaved,
 )
+from flopguard_operator.ledger.weights import last_below
 from flopguard_operator.marks import Mark
 from flopguard_operator.processes import Process
 
@@ -143,6 +144,9 @@ def rollback(
         processes: as last heard; they also tell which weights are gone.
         line: FLOPs of the run.
     """
-    gone = {save.path for process in processes for save in process.saves if save.gone}
-    below = [s for s in account.saves if s.upper < line and s.path not in gone]
-    return max(below, key=lambda s: (s.upper, s.step), default=None)
+    return last_below(account.saves, line, gone(processes))
+
+
+def gone(processes: Iterable[Process]) -> set[str]:
+    """Return the paths of weights that processes told to be gone."""
+    return {save.path for process in processes for save in process.saves if save.gone}

@@ -23,12 +23,15 @@ from flopguard_operator.ledger.entries import (
     HoldReleased,
     HoldSet,
     ProgramAdjusted,
+    ProgramSet,
 )
 from flopguard_operator.ledger.errors import LedgerError
+from flopguard_operator.ledger.standing import Standing
 from flopguard_operator.marks import Mark
 from flopguard_operator.observed import Raw, text
 from flopguard_operator.policy import reasons
 from flopguard_operator.policy.rulesets import PolicyError
+from flopguard_operator.policy.terms import Totals
 from flopguard_operator.programs import Laws, ProgramPlan
 from flopguard_operator.settling import Plan, RunView
 
@@ -114,9 +117,14 @@ class Overseer:
             is not None
         ]
         above = {plan.ref.name: standing.for_runs(plan.standing) for plan in plans}
+        stands = {plan.ref.name: plan.standing for plan in plans}
         there = self.cache.runs  # what is gone is not held any more
         views = [
-            replace(v, above=above.get(v.program, ()) if v.ref.uid in there else ())
+            replace(
+                v,
+                above=above.get(v.program, ()) if v.ref.uid in there else (),
+                siblings=self._siblings(v, stands.get(v.program)),
+            )
             for v in seen
         ]
         return Overseen(views, plans, self._refused)
@@ -150,6 +158,16 @@ class Overseer:
         for one in decisions.adjustments(news, current, view.program, program):
             self._taken.setdefault(one.run.name, []).append(one)
         return replace(view, decided=news)
+
+    def _siblings(
+        self, view: RunView, program: Standing | None
+    ) -> tuple[ProgramSet, Totals] | None:
+        """Return what the other runs of a program spent, and how that is judged."""
+        if program is None or program.account.program_set is None:
+            return None
+        _, own = self._live[view.ref.uid]
+        spent = standing.without(program.totals, own, program.account.adjusted)
+        return program.account.program_set, spent
 
     def _news(self, account: Account, created: str) -> tuple[Event, ...]:
         if not created:

@@ -38,7 +38,7 @@ from flopguard_operator.ledger.duties import Owed, fulfilled, known_since, owed
 from flopguard_operator.ledger.entries import Event, FactChanged, RunRef
 from flopguard_operator.listening import Listener
 from flopguard_operator.metrics import Collector, RunSample
-from flopguard_operator.noting import rollback
+from flopguard_operator.noting import gone, rollback
 from flopguard_operator.observed import Raw, at, items, text
 from flopguard_operator.overseeing import Overseen
 from flopguard_operator.policy.evaluation import PolicyVerdict
@@ -240,6 +240,9 @@ class Publisher:
             processes=processes,
             watched=now.listener.watched_of(marks),
             rollback=rollback(account, processes, line),
+            rollbacks=standing.ways_back(
+                view, plan, policies, account, gone(processes)
+            ),
             spans=self.books.spans.get(uid, {}),
             policies=policies,
             duties=self._owed(view.ref, policies, self.books.program(view.program)),

@@ -23,6 +23,7 @@ from flopguard_operator.ledger.entries import (
     HoldProven,
     HoldReleased,
     HoldSet,
+    ProgramSet,
     RunRef,
     Settlement,
     TermsSet,
@@ -31,6 +32,7 @@ from flopguard_operator.ledger.entries import (
 from flopguard_operator.ledger.forecasts import Limits
 from flopguard_operator.ledger.policies import Law, Noted
 from flopguard_operator.ledger.standing import applied, decided
+from flopguard_operator.ledger.weights import NEAR_PERCENT
 from flopguard_operator.marks import Mark
 from flopguard_operator.noting import Noting
 from flopguard_operator.observed import Job, Pod
@@ -43,8 +45,6 @@ from flopguard_operator.policy.verdict import Verdict
 from flopguard_operator.processes import Process
 from flopguard_operator.watching import Given, Watched
 from flopguard_operator.workloads import job as jobs
-
-NEAR_PERCENT = 90  # of the nearest limit
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class RunView:
     intent: Intent = field(default_factory=Intent)
     foreseen: Foreseen | None = None  # None: nothing was forecast in this cycle
     above: tuple[Verdict, ...] = ()  # of its program, as `standing.for_runs` words them
+    siblings: tuple[ProgramSet, Totals] | None = None
+    """What the other runs of its program spent, and by what the program is judged."""
     drawn: Mapping[str, tuple[energy.Told, ...]] = field(default_factory=dict)
     """What the sidecars of its streams told of energy."""
     decided: tuple[Event, ...] = ()  # of it, that the ledger does not say yet

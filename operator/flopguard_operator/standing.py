@@ -1,14 +1,17 @@
 """Say how a run or program stands to its policy, and to all others beside it. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 from typing import Any
 
 from flopguard_operator.api.fields import MAX_SENTENCE, MAX_TEXT
 from flopguard_operator.api.runstatus import MAX_DUTIES
+from flopguard_operator.ledger import weights
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.duties import Owed
+from flopguard_operator.ledger.weights import Spent, WayBack, lines_of
 from flopguard_operator.policy import reasons
+from flopguard_operator.policy.checks import budget_limit
 from flopguard_operator.policy.evaluation import (
     LineVerdict,
     PolicyVerdict,
@@ -80,6 +83,41 @@ def line_to_go_back_to(
     if hold.reason != reasons.PROGRAM + reasons.BUDGET_EXCEEDED:
         own = min((each.counted for each in verdicts), default=own)
     return hold.limit - max(0, hold.counted - own)
+
+
+def ways_back(
+    view: RunView,
+    plan: Plan,
+    verdicts: tuple[PolicyVerdict, ...],
+    account: Account,
+    gone: Collection[str] = (),
+) -> tuple[WayBack, ...]:
+    """Return the last saved weights below each line; none before a line is near.
+
+    Args:
+        view: the run; what is left of its program's lines is not known where the
+            program cannot be judged: then there are none either.
+        plan: with what it spent, and what holds it.
+        verdicts: of all policies on the run.
+        account: with its saved weights.
+        gone: paths of weights that are not there any more.
+    """
+    if view.program and view.siblings is None:
+        return ()
+    own = Spent(plan.totals.upper, verdicts, view.limits.budget)
+    lines = lines_of(own, _siblings(view))
+    held = account.hold is not None or plan.hold is not None
+    return weights.ways_back(lines, account.saves, held=held, gone=gone)
+
+
+def _siblings(view: RunView) -> Spent | None:
+    if view.siblings is None:
+        return None
+    set_, total = view.siblings
+    rules = view.rules or built_in(view.terms.policy)
+    judged = side_by_side((rules, *view.others), set_.terms.base, total, set_.day)
+    budget = budget_limit(set_.terms.budget, Fraction(set_.limit))
+    return Spent(total.upper, judged, budget)
 
 
 def _verdict(verdict: PolicyVerdict) -> dict[str, Any]:

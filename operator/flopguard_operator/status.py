@@ -7,7 +7,7 @@ from typing import Any
 
 from flopguard_operator import foretelling, opinions, standing
 from flopguard_operator.api.fields import MAX_SENTENCE
-from flopguard_operator.api.runstatus import MAX_ATTEMPTS
+from flopguard_operator.api.runstatus import MAX_ATTEMPTS, MAX_ROLLBACKS
 from flopguard_operator.conditions import WARNINGS, Surroundings, hold_message
 from flopguard_operator.flops import display, percent
 from flopguard_operator.forecast.history import milliseconds
@@ -15,6 +15,7 @@ from flopguard_operator.forecast.noting import HOLD as ON_BREACH_HOLD
 from flopguard_operator.ledger import coverage
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import WeightsSaved
+from flopguard_operator.ledger.weights import WayBack
 from flopguard_operator.marks import Mark
 from flopguard_operator.naming import MANAGER
 from flopguard_operator.policy.checks import budget_limit
@@ -60,6 +61,7 @@ def build(
         "holds": list(_holds(account, plan, around)),
         "overshoot": str(account.proven.overshoot) if account.proven else None,
         "rollback": _rollback(around.rollback),
+        "rollbacks": [_way_back(one) for one in around.rollbacks[:MAX_ROLLBACKS]],
         "ledger": dict(around.head) if around.head else None,
         "observedGeneration": view.generation,
     }
@@ -70,6 +72,11 @@ def _rollback(found: WeightsSaved | None) -> dict[str, Any] | None:
         return None
     flops = str(found.upper)
     return {"path": found.path, "step": min(found.step, 2**53 - 1), "flops": flops}
+
+
+def _way_back(one: WayBack) -> dict[str, Any]:
+    line = {"line": one.line.name, "limit": str(one.line.limit)}
+    return line | (_rollback(one.saved) or {})
 
 
 def _per_step(account: Account, around: Surroundings) -> dict[str, str]:

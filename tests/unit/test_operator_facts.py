@@ -21,6 +21,8 @@ from standins import objects
 from standins.told import STEP_FLOPS, facts, marks_json, page
 from standins.world import World
 
+LIMIT = 25 * STEP_FLOPS + STEP_FLOPS // 2
+
 
 class Told:
     """A stand-in for the sidecars: what each pod tells next."""
@@ -59,8 +61,7 @@ def world(tmp_path: Path, told: Told) -> World:
     """Return an operator with one run, whose budget is 25 steps and a half."""
     assert not told.marks
     made = World(tmp_path)
-    limit = 25 * STEP_FLOPS + STEP_FLOPS // 2
-    made.revise(budget={"maxFlops": str(limit), "warnAtPercent": [50]})
+    made.revise(budget={"maxFlops": str(LIMIT), "warnAtPercent": [50]})
     return made
 
 
@@ -155,6 +156,24 @@ def test_a_held_run_names_the_weights_to_go_back_to(world: World, told: Told) ->
         "The last weights saved below it: /out/25.pt" in status["holds"][0]["message"]
     )
     assert "/out/25.pt (step 25" in world.condition("Held")["message"]
+    budget, *policies = status["rollbacks"]
+    assert budget == status["rollback"] | {"line": "budget", "limit": str(LIMIT)}
+    told_of = [status["threshold"], *status["otherPolicies"]]
+    assert [(one["line"], one["limit"], one["path"]) for one in policies] == [
+        (one["policy"], one["limit"], "/out/26.pt") for one in told_of
+    ]
+
+
+def test_no_weights_are_named_line_by_line_before_a_line_is_near(
+    world: World, told: Told
+) -> None:
+    """At 22 of 25.5 steps; at 23, of which none was saved below the budget, it is."""
+    for steps, lines in ((22, []), (23, ["budget"])):
+        told.marks["pod-1"] = marks_json(page(1, steps, facts(steps)))
+        world.once(objects.pod())
+        named = world.status().get("rollbacks", [])
+        assert [one["line"] for one in named][:1] == lines
+        assert not any("path" in one for one in named)
 
 
 def test_a_programs_hold_names_weights_below_what_its_other_runs_left(
@@ -175,6 +194,9 @@ def test_a_programs_hold_names_weights_below_what_its_other_runs_left(
     status = world.status()
     assert status["holds"][0]["reason"] == "ProgramBudgetExceeded"
     assert status["rollback"]["path"] == "/out/15.pt"
+    named = {one["line"]: one for one in status["rollbacks"]}
+    assert named["program budget"]["path"] == "/out/15.pt"
+    assert named["budget"]["path"] == "/out/25.pt"
 
 
 def test_the_weights_are_known_after_a_restart(world: World, told: Told) -> None:

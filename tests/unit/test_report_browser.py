@@ -26,6 +26,7 @@ from flopguard_operator.rulebooks import shipped
 from unit.programstory import program_story
 from unit.story import TERMS, entries, opened, settled, terms_set, whole_story
 from unit.test_report_documents import LEDGER, hostile_story
+from unit.test_weights import saved_story
 
 pytestmark = [
     pytest.mark.skipif(
@@ -67,6 +68,7 @@ STORIES = {
     "a criterion that is met": met_story,
     "a hostile tenant": hostile_story,
     "a program": program_story,
+    "a hold with weights to go back to": saved_story,
 }
 
 

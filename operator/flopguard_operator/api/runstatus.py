@@ -27,6 +27,7 @@ MAX_HOLDS = 8
 MAX_ESTIMATES = 8
 MAX_DUTIES = 32
 MAX_POLICIES = 16  # beside the one that governs
+MAX_ROLLBACKS = MAX_POLICIES + 3  # the one that governs, and two budgets
 _ATOMIC = {LIST_TYPE: "atomic"}
 
 
@@ -242,6 +243,21 @@ class RollbackStatus(ApiModel):
     """FLOPs that the run had spent by then, at most."""
 
 
+class LineRollbackStatus(ApiModel):
+    """The last weights that were saved below one line; no path where there are none."""
+
+    line: Word
+    """The policy whose threshold it is, or "budget" or "program budget"."""
+    limit: Text
+    """The line in FLOPs, exact; what other runs of the program spent counts too."""
+    path: Text = ""
+    """Where the weights are."""
+    step: Whole | None = None
+    """The optimizer step that they were saved at."""
+    flops: FlopsCount | None = None
+    """FLOPs that the run had spent by then, at most."""
+
+
 class LedgerStatus(ApiModel):
     """The signed tree head of the ledger that this status was made from."""
 
@@ -308,6 +324,12 @@ class RunStatus(ApiModel):
     """FLOPs spent above the limit when the last pod of a held workload was gone."""
     rollback: RollbackStatus | None = None
     """The weights to go back to: the last that were saved below the nearest limit."""
+    rollbacks: Annotated[
+        tuple[LineRollbackStatus, ...],
+        Field(max_length=MAX_ROLLBACKS, json_schema_extra=_ATOMIC),
+    ] = ()
+    """The same for each line: the budgets, then each policy; empty before the run is
+    held or a line is near."""
     ledger: LedgerStatus | None = None
     """The tree head that proves these figures."""
     conditions: Conditions = ()

@@ -123,6 +123,23 @@ def sum_of(account: Account, runs: Iterable[Account]) -> Totals:
     )
 
 
+def without(total: Totals, run: Account, adjusted: Iterable[ProgramAdjusted]) -> Totals:
+    """Return what counts for a program without one of its runs.
+
+    Args:
+        total: of the program, as `sum_of` adds it up.
+        run: that is one of its runs.
+        adjusted: of the program.
+    """
+    own = left_of(run, adjusted)
+    return Totals(
+        done={c: flops - own.done.get(c, 0) for c, flops in total.done.items()},
+        begun=total.begun - max(own.begun, own.measured),
+        gaps=total.gaps - own.gaps,
+        imported=total.imported,
+    )
+
+
 def left_of(run: Account, adjusted: Iterable[ProgramAdjusted]) -> Totals:
     """Return what counts of a run for its program, after what was taken out of it.
 

@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from flopguard_operator.flops import display
 from flopguard_operator.naming import CATEGORIES
 from flopguard_operator.report.escaping import as_line
-from flopguard_operator.report.facts import ProgramFacts, ReportFacts, SubjectFacts
+from flopguard_operator.report.facts import (
+    ProgramFacts,
+    ReportFacts,
+    RunFacts,
+    SubjectFacts,
+)
 from flopguard_operator.report.form import form
 from flopguard_operator.report.judgement import criteria
 
@@ -50,6 +55,8 @@ def _rows(subject: SubjectFacts) -> Iterator[Row]:
         yield item, limit, display(verdict.limit), "FLOPs", verdict.citation
     if isinstance(subject, ProgramFacts):
         yield from _imported(subject)
+    if isinstance(subject, RunFacts):
+        yield from _weights(subject)
     usage = subject.usage
     yield "wall clock", str(usage.wall), "", "milliseconds", ""
     for name, spent in usage.devices:
@@ -70,6 +77,18 @@ def _imported(program: ProgramFacts) -> Iterator[Row]:
         for bound, flops in (("low", job.low), ("", job.flops), ("high", job.high)):
             item = f"imported, not measured: {job.name} {bound}".rstrip()
             yield _flops(item, flops, f"{job.method}; evidence {job.evidence}")
+
+
+def _weights(run: RunFacts) -> Iterator[Row]:
+    """Yield the last saved weights below each line, once one is near."""
+    for one in run.rollbacks:
+        item = f"weights to go back to: {one.line.name}"
+        if one.saved is None:
+            yield item, "", "", "FLOPs", "no saved weights lie below it"
+        else:
+            yield _flops(
+                item, one.saved.upper, f"step {one.saved.step}: {one.saved.path}"
+            )
 
 
 def _flops(item: str, flops: int, note: str) -> Row:

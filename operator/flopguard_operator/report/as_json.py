@@ -28,6 +28,7 @@ from flopguard_operator.report.judgement import (
 )
 from flopguard_operator.report.unknowns import unknowns
 from flopguard_operator.report.verdicts import notes_json, policies_json
+from flopguard_operator.report.weights import rollbacks_json
 
 SCHEMA = 2
 
@@ -65,6 +66,7 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "previous": account.terms_set.previous if account.terms_set else "",
         "program": account.terms_set.program if account.terms_set else "",
         "attempts": [_attempt(attempt) for attempt in run.attempts],
+        "rollbacks": rollbacks_json(run),
         "gap_charges": [
             {
                 "pod": gap.pod,

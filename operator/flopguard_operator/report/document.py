@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from flopguard_operator.report import ahead, legal, programs, sections
+from flopguard_operator.report import ahead, legal, programs, sections, weights
 from flopguard_operator.report.blocks import Document, Part, Section
 from flopguard_operator.report.duties import duties
 from flopguard_operator.report.facts import (
@@ -84,6 +84,7 @@ def _run(run: RunFacts, programs_told: Collection[str]) -> tuple[Section, ...]:
         *_first(run, sections.run_lines(run)),
         sections.attempts(run),
         sections.gaps(run),
+        *weights.section(run),
     )
     if run.program is None or run.program.ref.name not in programs_told:
         return (*own, *_law_and_rest(run))

@@ -7,6 +7,7 @@ from flopguard_operator.flops import percent
 from flopguard_operator.forecast.outlook import Reach, Total
 from flopguard_operator.ledger.accounts import Account
 from flopguard_operator.ledger.entries import AttemptOpened, DecisionRecorded, RunRef
+from flopguard_operator.ledger.weights import WayBack
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy.evaluation import PolicyVerdict
 from flopguard_operator.policy.rules import Governing
@@ -152,6 +153,8 @@ class RunFacts(SubjectFacts):
     """What the ledger says of one run."""
 
     attempts: tuple[AttemptFacts, ...] = ()
+    rollbacks: tuple[WayBack, ...] = ()
+    """The last saved weights below each line; empty before one is near."""
 
     @property
     def run(self) -> RunRef:

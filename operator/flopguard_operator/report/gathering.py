@@ -21,7 +21,7 @@ from flopguard_operator.ledger.entries import (
     Settlement,
     TermsSet,
 )
-from flopguard_operator.ledger.policies import noted_in
+from flopguard_operator.ledger.policies import Judgeable, noted_in
 from flopguard_operator.marks import Mark
 from flopguard_operator.policy import reasons
 from flopguard_operator.policy.rulesets import RuleSet
@@ -40,6 +40,7 @@ from flopguard_operator.report.facts import (
 from flopguard_operator.report.opinion import Law, Opinion, opinion
 from flopguard_operator.report.timeline import of_program, tell
 from flopguard_operator.report.usage import together, usage_of
+from flopguard_operator.report.weights import rollbacks
 
 _COUNTED = AttemptOpened | Settlement | GapCharged
 
@@ -68,10 +69,10 @@ def gather(
             own[entry.event.run.uid].append(entry)
     law, programs = Law(noted_in(entries), beside), _programs(accounts)
     wanted = {name for name in programs if only is None or name in only}
-    drawn = energy.of_runs(accounts)
+    drawn, siblings = energy.of_runs(accounts), Siblings(accounts, programs)
     runs = {
         uid: replace(
-            run_facts(account, own[uid], law, programs.get(program_of(account))),
+            run_facts(account, own[uid], law, siblings),
             energy=drawn[uid],
         )
         for uid, account in accounts.items()
@@ -110,8 +111,36 @@ def _programs(accounts: Mapping[str, Account]) -> dict[str, Account]:
     return named | standing.by_name(accounts)
 
 
+class Siblings:
+    """The programs of runs, and what all of their other runs spent."""
+
+    def __init__(
+        self, accounts: Mapping[str, Account], programs: Mapping[str, Account]
+    ) -> None:
+        """Add up each program, of all runs that the ledger knows."""
+        members: dict[str, list[Account]] = {name: [] for name in programs}
+        for account in accounts.values():
+            if account.program_set is None and program_of(account):
+                members[program_of(account)].append(account)
+        self.programs = programs
+        self.sums = {n: standing.sum_of(programs[n], m) for n, m in members.items()}
+
+    def of(self, run: Account) -> tuple[Judgeable, Totals] | None:
+        """Return what they spent, with the terms that it is judged by.
+
+        Those of a program that the ledger has only the name of are the run's.
+        """
+        program, set_ = self.programs.get(program_of(run)), run.terms_set
+        if program is None or set_ is None or standing.is_of_machine(run):
+            return None
+        total = self.sums[program_of(run)]
+        spent = standing.without(total, run, program.adjusted)
+        lent = replace(set_, terms=replace(set_.terms, budget=None))
+        return program.program_set or lent, spent
+
+
 def run_facts(
-    account: Account, entries: Sequence[Entry], law: Law, program: Account | None = None
+    account: Account, entries: Sequence[Entry], law: Law, siblings: Siblings
 ) -> RunFacts:
     """Return what `entries`, all of one run, say of it.
 
@@ -119,7 +148,7 @@ def run_facts(
         account: the fold of the entries.
         entries: in order.
         law: by what it is judged.
-        program: that it belongs to, None for none.
+        siblings: the other runs of each program.
     """
     counted = totals(account)
     found = opinion(account.terms_set, counted, law, standing.decided(account))
@@ -139,7 +168,8 @@ def run_facts(
         usage=usage_of(spans, account.attempts),
         met_at=_met_at(entries),
         decisions=_decisions(account, entries),
-        program=program,
+        program=siblings.programs.get(program_of(account)),
+        rollbacks=rollbacks(account, counted, found, siblings.of(account), law),
     )
 
 
