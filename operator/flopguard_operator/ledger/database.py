@@ -246,7 +246,7 @@ def add_leaves(
 
 def leaves(connection: Connection, first: int = 0) -> Rows:
     """Yield (index, data, leaf hash) in order, from an index on."""
-    return intact(
+    yield from intact(  # nothing is asked before somebody reads
         connection.execute(
             "SELECT idx, data, leaf_hash FROM leaves WHERE idx >= ? ORDER BY idx",
             (first,),

@@ -169,7 +169,7 @@ def _alone(mark: Mark) -> Mark:
 
 def folded(connection: database.Connection) -> database.Rows:
     """Yield the leaves whose fold is that of all leaves, in order."""
-    return database.intact(
+    yield from database.intact(
         connection.execute(
             "SELECT idx, data, leaf_hash FROM leaves WHERE idx IN"
             " (SELECT idx FROM standing UNION SELECT idx FROM latest) ORDER BY idx"
