@@ -83,8 +83,9 @@ def news(
 ) -> Iterator[EnergyNoted]:
     """Yield the entries of lines that say more than the ledger does.
 
-    A line that goes on is noted anew when it has grown by a twentieth: so many entries
-    as digits, not as settlements. One that has ended is noted in any case.
+    A line that goes on is noted anew when it has grown by a twentieth, or is not whole
+    any more: so many entries as digits, not as settlements. One that has ended is noted
+    in any case.
 
     Args:
         run: whose streams they are of.
@@ -109,7 +110,8 @@ def _is_news(line: Told, before: EnergyNoted | None, *, due: bool) -> bool:
     fell = line.millijoules < before.millijoules or line.until < before.until
     if before.final or fell:
         return False
-    return line.final or (due and line.millijoules > GROWTH * before.millijoules)
+    has_grown = line.millijoules > GROWTH * before.millijoules
+    return line.final or (due and (has_grown or (before.whole and not line.whole)))
 
 
 def _entry(run: RunRef, stream: str, line: Told) -> EnergyNoted:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flopguard_operator import energy, sidecars
+from flopguard_operator import energy, finalrecord, sidecars
 from flopguard_operator.energy import MOST_LIVES, Told, news
 from flopguard_operator.heard import Heard
 from flopguard_operator.ledger.accounts import Account, apply
@@ -59,6 +59,19 @@ def test_a_line_is_entered_when_it_says_much_more_and_at_its_end() -> None:
     (end,) = noted(account, last, due=False)
     assert (end.millijoules, end.final) == (1001, True)
     assert noted(taken(RUN, first, end), last, more) == []
+
+
+def test_a_line_that_is_not_whole_any_more_is_entered_once() -> None:
+    """Else a pod that vanishes would stand as measured without a gap."""
+    account = taken(RUN, *noted(Account(RUN), GOOD))
+    torn = replace(GOOD, millijoules=1001, until=START + 6000, whole=False)
+    (entry,) = noted(account, torn)
+    later = taken(RUN, *account.energies.values(), entry)
+
+    assert (entry.millijoules, entry.whole) == (1001, False)
+    assert noted(account, torn, due=False) == []
+    assert noted(later, replace(torn, until=START + 7000)) == []
+    assert noted(later, replace(torn, until=START + 7000, whole=True)) == []
 
 
 def test_late_and_repeated_lines_change_nothing() -> None:
@@ -134,6 +147,17 @@ def test_a_record_with_a_torn_line_of_energy_is_a_record(tmp_path: Path) -> None
 
     assert world.recorded(EnergyNoted) == []
     assert world.status()["flops"]["measured"] == str(10**9)
+
+
+def test_a_record_whose_line_of_energy_was_cut_is_a_record() -> None:
+    """The kubelet cuts a long message of a pod with many containers, anywhere."""
+    record = objects.final_record(10**9)
+
+    for length in range(len(line(5)) + 1):
+        mark = finalrecord.decode(record + line(5)[:length], "pod-1")
+        assert mark is not None, f"cut after {length} characters of the second line"
+        assert mark.measured == 10**9
+    assert finalrecord.decode(record + "enigma", "pod-1") is None
 
 
 def pod(stream: str, run: RunRef = RUN, devices: str = "1 x H100") -> AttemptOpened:
