@@ -173,6 +173,9 @@ def import_job(
         program, given["decided_by"] or "", given["reason"] or "", given["evidence"]
     )
     if program.startswith(_LOCAL):
+        if output is not None:
+            message = "a job of local/NAME is entered at once: --output has no manifest"
+            raise click.UsageError(message)
         _enter(job, decided, state, machine=machine)
         return
     manifest = decision(job, decided) if decided.by and decided.reason else None

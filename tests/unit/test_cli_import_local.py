@@ -85,6 +85,15 @@ def test_without_a_reason_nothing_is_entered(laptop: Laptop) -> None:
     assert not (laptop.state / "ledger.db").exists()
 
 
+def test_a_local_program_takes_no_manifest(laptop: Laptop, tmp_path: Path) -> None:
+    """So `--output` is refused before anything is entered."""
+    refused = bring(laptop, *WHY, "--output", str(tmp_path / "job.yaml"))
+
+    assert refused.exit_code == 2
+    assert "--output" in refused.output
+    assert not (laptop.state / "ledger.db").exists()
+
+
 def test_a_job_above_the_budget_holds_the_program(laptop: Laptop) -> None:
     """With the warnings that were due; the next start is refused."""
     started = laptop.run("--max-flops", "1e15", then=["true"])
@@ -134,4 +143,6 @@ def test_the_gate_says_that_a_decision_takes_a_cluster(laptop: Laptop) -> None:
 
     assert gate.exit_code == 1
     assert "bring the program into one" in gate.output
+    assert "OPEN  duty " in gate.output
+    assert "flopguard decide" not in gate.output  # no ledger of a machine takes it
     assert "OPEN  holds: The program is held" in gate.output

@@ -220,3 +220,29 @@ def test_the_report_has_the_same_sum(tmp_path: Path, world: World) -> None:
     sentence = "900 FLOPs, at least 450, at most 1.8e3 (Sum); it crosses the budget."
     assert any(sentence in said for said in found["forecast"])
     assert "900 FLOPs, at least 450, at most 1.8e3" in words
+
+
+def test_a_forecast_that_was_withdrawn_is_no_total(
+    tmp_path: Path, world: World
+) -> None:
+    """Of a run whose plan was taken back the ledger has a note without an end."""
+    plan(world, "first", 50)
+    program(world)
+    world.once()
+    before = reported(tmp_path, world)
+    raw = run("first")
+    raw["status"] = world.cache.runs["run-first"].get("status", {})
+    world.cache.see_run("MODIFIED", raw)
+    world.once()
+
+    assert before["forecast_total"]["expected"] == "300"
+    assert reported(tmp_path, world)["forecast_total"] is None
+
+
+def reported(folder: Path, world: World) -> dict[str, Any]:
+    """Return what a report says of the first run."""
+    file = folder / "ledger.jsonl"
+    file.write_bytes(world.exported())
+    command = ["report", "ml/first", "--ledger", str(file), "--format", "json"]
+    (found,) = json.loads(CliRunner().invoke(main, command).output)["runs"]
+    return dict(found)

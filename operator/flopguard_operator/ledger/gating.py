@@ -98,16 +98,16 @@ def _review(found: Standing, verdicts: Sequence[PolicyVerdict]) -> Answer:
         return _closed("decision", text)
     text = (
         f"A decision is due: {used} are used, {line} % is reached, and no valid "
-        f"decision to proceed covers it ({_how(found)})."
+        f"decision to proceed covers it ({_how(found, 'flopguard decide')})."
     )
     return _open("decision", text)
 
 
-def _how(found: Standing) -> str:
-    """Return how a decision is recorded."""
+def _how(found: Standing, command: str) -> str:
+    """Return how a decision is recorded: by the command, where that is possible."""
     if standing.is_of_machine(found.account):
         return "that takes a cluster: bring the program into one"
-    return "flopguard decide"
+    return command
 
 
 def _owners(found: Standing) -> Answer:
@@ -132,8 +132,8 @@ def _gaps(found: Standing) -> Iterator[Answer]:
             if stream in accepted:
                 yield _closed("gap", f"{text}; a decision accepts the charge.")
             else:
-                advice = f"accept it (flopguard decide AcceptGap --stream {stream})"
-                yield _open("gap", f"{text}: {advice}.")
+                how = _how(found, f"flopguard decide AcceptGap --stream {stream}")
+                yield _open("gap", f"{text}: accept it ({how}).")
 
 
 def _duties(found: Standing, verdicts: Sequence[PolicyVerdict]) -> Iterator[Answer]:
@@ -148,10 +148,10 @@ def _duties(found: Standing, verdicts: Sequence[PolicyVerdict]) -> Iterator[Answ
         text = f"The indicative criterion of {name} is not met: no duties of it."
         yield _closed("duties", text)
     for one in owed(verdicts, fulfilled(found.account)):
-        yield _duty(one, name)
+        yield _duty(found, one, name)
 
 
-def _duty(one: Owed, governing: str) -> Answer:
+def _duty(found: Standing, one: Owed, governing: str) -> Answer:
     """Return the answer for a duty; `governing` is the policy that decides."""
     name, governs = f"duty {one.duty.name}", governing in one.policies
     if one.done is not None:
@@ -160,8 +160,8 @@ def _duty(one: Owed, governing: str) -> Answer:
     met = ", ".join(one.policies[:1] if governs else one.policies)
     text = f"{one.duty.article}: the indicative criterion of {met} is met"
     if governs:
-        advice = f"flopguard decide Fulfil --duty {one.duty.name} --evidence URL"
-        text += f" and this is open ({advice})."
+        command = f"flopguard decide Fulfil --duty {one.duty.name} --evidence URL"
+        text += f" and this is open ({_how(found, command)})."
     else:
         text += f", which does not govern here ({governing} does); it is not recorded."
     return Answer(name, ok=False, message=text, governs=governs)

@@ -32,6 +32,7 @@ _WORDS = (
     (", or set spec.threshold.onApproach to Annotate", ""),
     ("The run is suspended", "The command is stopped"),
     ("Lower spec.budget, or check spec.baseModel.", "Lower --max-flops, or check"),
+    ("(flopguard decide)", "(that takes a cluster: bring the program into one)"),
 )
 
 

@@ -59,15 +59,15 @@ def of_runs(spent: int, runs: Iterable[RunFacts]) -> Total | None:
         runs: that belong to it.
     """
     parts = [
-        Part(run.totals.upper, _of_run(run.account.forecast))
+        Part(run.totals.upper, of_run(run.account.forecast))
         for run in runs
         if not run.attempts or any(not one.mark.final for one in run.attempts)
     ]
     return together.total(spent, parts)[0]
 
 
-def _of_run(noted: ForecastNoted | None) -> Total | None:
-    """Return a noted total; None for the note that there is none."""
+def of_run(noted: ForecastNoted | None) -> Total | None:
+    """Return the total noted of a run; None where the note is that there is none."""
     if noted is None or (noted.basis == MEASURED and noted.high is None):
         return None
     return Total(noted.low, noted.expected, noted.high, noted.basis)

@@ -259,7 +259,7 @@ def _usage(subject: SubjectFacts) -> dict[str, Any]:
 
 def _expected(subject: SubjectFacts) -> dict[str, str | None] | None:
     """Return the total that is expected: of a program, or as noted of a run."""
-    found = subject.expected or subject.account.forecast
+    found = subject.expected or ahead.of_run(subject.account.forecast)
     if found is None:
         return None
     high = None if found.high is None else str(found.high)
