@@ -145,9 +145,8 @@ def _row(connection: database.Connection, key: _Key) -> tuple[int, Event | None]
     ).fetchone()
     if row is None:
         return None
-    return int(row[0]), decode(database.blob(row[1])).event if row[
-        1
-    ] is not None else None
+    index, data = row
+    return int(index), None if data is None else decode(database.blob(data)).event
 
 
 def supersedes(event: Event, before: Event) -> bool:
