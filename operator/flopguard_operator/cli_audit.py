@@ -13,6 +13,7 @@ from flopguard_operator.cli_files import (
     LEDGER_HELP,
     UnusableError,
     entries_of,
+    json_option,
     verified,
     vkey_option,
 )
@@ -48,7 +49,7 @@ _MARKS = {OK: "ok     ", MISSING: "MISSING"}
 )
 @vkey_option("The key that must have signed.")
 @rules_option
-@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
+@json_option
 def audit_jobs(
     name: str, file: str, vkey: str, rules: tuple[Path, ...], *, machine: bool
 ) -> None:

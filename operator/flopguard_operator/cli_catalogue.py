@@ -9,9 +9,6 @@ from flopguard_operator.models import shipped
 from flopguard_operator.models.catalogue import Catalogue
 from flopguard_operator.report.escaping import as_line
 
-machine_option = click.option(
-    "--json", "machine", is_flag=True, help="Print JSON for other programs."
-)
 private_option = click.option(
     "--private",
     "files",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from flopguard_operator.cli_catalogue import catalogue, machine_option, private_option
-from flopguard_operator.cli_files import UnusableError
+from flopguard_operator.cli_catalogue import catalogue, private_option
+from flopguard_operator.cli_files import UnusableError, json_option
 from flopguard_operator.cli_help import epilog, figure
 from flopguard_operator.cli_rulebooks import rule_sets, rules_option
 from flopguard_operator.models import basis
@@ -113,7 +113,7 @@ def today(_: click.Context, option: click.Parameter, text: str | None) -> str:
 )
 @rules_option
 @private_option
-@machine_option
+@json_option
 def explain(  # noqa: PLR0913 - one argument per option
     *,
     base: str,

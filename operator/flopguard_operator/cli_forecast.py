@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from flopguard_operator.cli_explain import base_figure
-from flopguard_operator.cli_files import UnusableError, told, write_text
+from flopguard_operator.cli_files import UnusableError, json_option, told, write_text
 from flopguard_operator.cli_help import epilog, optional_count, optional_figure
 from flopguard_operator.forecast.architecture import (
     MOST_CONFIG,
@@ -107,7 +107,7 @@ _DRAWN = {".svg": svg, ".html": page}
     type=click.Path(path_type=Path),
     help="Also write a plot to this file: .svg, or .html with what was assumed.",
 )
-@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
+@json_option
 def forecast(
     output: Path | None,
     method: str | None,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from flopguard_operator.cli_catalogue import catalogue, machine_option, private_option
-from flopguard_operator.cli_files import LEDGER_HELP, ledger_lines, told
+from flopguard_operator.cli_catalogue import catalogue, private_option
+from flopguard_operator.cli_files import LEDGER_HELP, json_option, ledger_lines, told
 from flopguard_operator.cli_help import epilog, figure
 from flopguard_operator.ledger.accounts import fold
 from flopguard_operator.ledger.entries import Entry
@@ -62,7 +62,7 @@ def _figures(
     help="Write a disclosure request for each base model into this folder.",
 )
 @private_option
-@machine_option
+@json_option
 def gaps(
     file: str,
     disclosures: tuple[int, ...],

@@ -16,6 +16,7 @@ from flopguard_operator.cli_files import (
     MismatchError,
     UnusableError,
     entries_of,
+    json_option,
     verified,
     vkey_option,
 )
@@ -60,7 +61,7 @@ _NEEDS = {
 @click.option("--ledger", "file", required=True, metavar="FILE", help=LEDGER_HELP)
 @vkey_option("The key that must have signed.")
 @rules_option
-@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
+@json_option
 def gate(
     program: str, file: str, vkey: str, rules: tuple[Path, ...], *, machine: bool
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from flopguard_operator.cli_files import UnusableError, told, write_text
+from flopguard_operator.cli_files import UnusableError, json_option, told, write_text
 from flopguard_operator.cli_help import epilog, optional_count
 from flopguard_operator.cli_run import state_option
 from flopguard_operator.flops import display
@@ -145,7 +145,7 @@ def _program(_: click.Context, option: click.Parameter, text: str) -> str:
 @click.option("--reason", help="Why it is brought in, in words for an auditor.")
 @click.option("-o", "--output", type=_FILE, help="Write the manifest to this file.")
 @state_option
-@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
+@json_option
 def import_job(
     program: str,
     output: Path | None,

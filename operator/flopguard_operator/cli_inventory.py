@@ -7,8 +7,13 @@ from pathlib import Path
 
 import click
 
-from flopguard_operator.cli_catalogue import catalogue, machine_option, private_option
-from flopguard_operator.cli_files import MismatchError, UnusableError, told
+from flopguard_operator.cli_catalogue import catalogue, private_option
+from flopguard_operator.cli_files import (
+    MismatchError,
+    UnusableError,
+    json_option,
+    told,
+)
 from flopguard_operator.cli_help import epilog
 from flopguard_operator.inventory.objects import (
     MOST_BYTES,
@@ -50,7 +55,7 @@ _NEEDS = (
     help="Read what kubectl printed instead of a cluster; - for standard input.",
 )
 @private_option
-@machine_option
+@json_option
 def inventory(
     kubeconfig: str | None, file: str | None, files: tuple[Path, ...], *, machine: bool
 ) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from flopguard_operator.cli_catalogue import catalogue, machine_option, private_option
-from flopguard_operator.cli_files import UnusableError
+from flopguard_operator.cli_catalogue import catalogue, private_option
+from flopguard_operator.cli_files import UnusableError, json_option
 from flopguard_operator.cli_gaps import gaps
 from flopguard_operator.cli_help import epilog
 from flopguard_operator.models import shipped
@@ -44,7 +44,7 @@ def models() -> None:
     help="Only models whose best figure is of this standing.",
 )
 @private_option
-@machine_option
+@json_option
 def list_models(
     standing: str | None, files: tuple[Path, ...], *, machine: bool
 ) -> None:
@@ -61,7 +61,7 @@ def list_models(
 @models.command(epilog=epilog("flopguard models search qwen 7b"))
 @click.argument("words", nargs=-1, required=True)
 @private_option
-@machine_option
+@json_option
 def search(words: tuple[str, ...], files: tuple[Path, ...], *, machine: bool) -> None:
     """List the base models whose name or provider holds all WORDS."""
     _print(catalogue(files).search(" ".join(words)), machine=machine)
@@ -75,7 +75,7 @@ def search(words: tuple[str, ...], files: tuple[Path, ...], *, machine: bool) ->
 )
 @click.argument("name")
 @private_option
-@machine_option
+@json_option
 def show(name: str, files: tuple[Path, ...], *, machine: bool) -> None:
     """Print every figure of a base model with its source, and the one that is used.
 

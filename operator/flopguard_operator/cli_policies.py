@@ -6,8 +6,12 @@ from typing import Any
 
 import click
 
-from flopguard_operator.cli_catalogue import machine_option
-from flopguard_operator.cli_files import MismatchError, UnusableError, told
+from flopguard_operator.cli_files import (
+    MismatchError,
+    UnusableError,
+    json_option,
+    told,
+)
 from flopguard_operator.cli_help import epilog
 from flopguard_operator.cli_rulebooks import rule_sets, rules_option
 from flopguard_operator.flops import display
@@ -31,7 +35,7 @@ def policies() -> None:
 
 @policies.command("list", epilog=epilog("flopguard policies list --json"))
 @rules_option
-@machine_option
+@json_option
 def list_policies(rules: tuple[Path, ...], *, machine: bool) -> None:
     """List the rule sets: the shipped ones, and those of --rules."""
     found = rule_sets(rules)
@@ -52,7 +56,7 @@ def list_policies(rules: tuple[Path, ...], *, machine: bool) -> None:
 )
 @click.argument("name")
 @rules_option
-@machine_option
+@json_option
 def show(name: str, rules: tuple[Path, ...], *, machine: bool) -> None:
     """Print a rule set: its rules, lines, open questions, duties, dates and fines.
 
@@ -73,7 +77,7 @@ def show(name: str, rules: tuple[Path, ...], *, machine: bool) -> None:
 
 @policies.command(epilog=epilog("flopguard policies validate house-rules.yaml"))
 @click.argument("file", type=click.Path(path_type=Path))
-@machine_option
+@json_option
 def validate(file: Path, *, machine: bool) -> None:
     """Check a rule set in YAML before it goes into the operator's ConfigMap.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flopguard_operator.cli_files import told
+from flopguard_operator.cli_files import json_option, told
 from flopguard_operator.cli_help import epilog
 from flopguard_operator.cli_run import state_option
 from flopguard_operator.report.escaping import as_line
@@ -19,7 +19,7 @@ from flopguard_operator.report.escaping import as_line
     )
 )
 @state_option
-@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
+@json_option
 def status(state: Path | None, *, machine: bool) -> None:
     """List the programs that `flopguard run` has metered on this machine.
 

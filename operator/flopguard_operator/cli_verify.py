@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from flopguard_operator.cli_files import pack_or_lines, vkey_option
+from flopguard_operator.cli_files import json_option, pack_or_lines, vkey_option
 from flopguard_operator.cli_help import epilog
 from flopguard_operator.cli_show import print_checks
 from flopguard_operator.evidence.told import PACK_OUTCOMES
@@ -22,7 +22,7 @@ from flopguard_operator.report.sections import OUTCOMES
     )
 )
 @click.argument("file", metavar="FILE")
-@click.option("--json", "machine", is_flag=True, help="Print JSON for other programs.")
+@json_option
 @vkey_option(
     "The key that must have signed, from a source that you trust. Without it the"
     " file's own key is taken: that shows that the file is whole, not who made it."
