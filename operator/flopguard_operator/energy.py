@@ -7,6 +7,7 @@ It comes from a tenant's pod: bounded, and anything but the agreed shape is no l
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -93,13 +94,13 @@ def news(
         lines: by stream.
         due: whether a settlement is.
     """
+    lives = Counter(stream for stream, _ in account.energies)
     for stream, heard in sorted(lines.items()):
-        lives = {since for one, since in account.energies if one == stream}
         for line in newest(heard):
             before = account.energies.get((stream, line.since))
-            if before is None and len(lives) >= MOST_LIVES:
+            if before is None and lives[stream] >= MOST_LIVES:
                 continue
-            lives.add(line.since)
+            lives[stream] += before is None
             if _is_news(line, before, due=due):
                 yield _entry(run, stream, line)
 
