@@ -17,32 +17,41 @@ from typing import TYPE_CHECKING, Any, Callable
 import torch
 from torch.optim import optimizer as torch_optimizers
 
-from flopguard_hook import dataset, known, saving, underlay
+# Some of them are needed with the first facts only. But what a timer's handler raises
+# while Python imports a module can get lost there, so nothing is imported in mid-run.
+from flopguard_hook import (
+    architecture,  # noqa: F401 - see above
+    compiled,
+    dataset,
+    known,
+    layers,  # noqa: F401 - see above
+    methods,  # noqa: F401 - see above
+    parallel,  # noqa: F401 - see above
+    resolving,
+    saves,  # noqa: F401 - see above
+    saving,
+    surroundings,  # noqa: F401 - see above
+    underlay,
+)
 from flopguard_hook.compiling import hide_from_dynamo
+from flopguard_hook.describing import Describer
 from flopguard_hook.dispatch import Meter, function_modes, unseen
-from flopguard_hook.imports import loading, when_imported, while_imported
+from flopguard_hook.graphs import Graphs
+from flopguard_hook.imports import while_imported
 from flopguard_hook.metering import Metering
+from flopguard_hook.noting import note_facts
 from flopguard_hook.session import Session
+from flopguard_hook.steps import Steps
 from flopguard_hook.threads import INSIDE, OUTSIDE
 from flopguard_hook.wrapping import wrap
 
 if TYPE_CHECKING:
-    from types import FrameType, ModuleType
+    from types import FrameType
 
-    from flopguard_hook.compiled import Compiler
-    from flopguard_hook.steps import Steps
     from flopguard_hook.threads import Thread
 
 REPLAY_VARIABLE = "FLOPGUARD_REPLAY"
 PROFILER_VARIABLE = "FLOPGUARD_PROFILER"
-
-# What the program imports of torch's compiler is wrapped then.
-_OF_COMPILER = (
-    "torch._inductor.codecache",
-    "torch._inductor.compile_fx",
-    "torch._dynamo.variables.optimizer",
-    "torch._dynamo.output_graph",
-)
 
 _is_compiling = torch.compiler.is_compiling
 
@@ -54,7 +63,7 @@ def attach(folder: str) -> Session:
         session.note("torch", str(torch.__version__))
         replay = os.environ.get(REPLAY_VARIABLE, "").lower() not in {"off", "0"}
         why = known.why_unknown(torch)
-        metering = Metering(session, replay=replay and not why)
+        metering = Metering(session, Describer(session), replay=replay and not why)
         metering.replay.why = why
         guard = _Guard(session, metering)
         _attach_modules(guard, metering)
@@ -62,25 +71,24 @@ def attach(folder: str) -> Session:
         _attach_optimizers(guard, metering)
         _attach_threads(guard, metering)
         _attach_inference(guard, metering)
-        os.register_at_fork(
-            before=loading.acquire,
-            after_in_parent=loading.release,
-            after_in_child=loading.release,
-        )
         os.register_at_fork(after_in_child=metering.start_anew)
         os.register_at_fork(after_in_child=session.start_anew)
         atexit.register(session.close)
-        session.before_facts.append(functools.partial(_note_facts, metering))
+        session.before_facts.append(functools.partial(note_facts, metering))
         saving.attach(session)
         dataset.attach(session)
+        graphs = Graphs(metering)
         underlay.attach(Meter)
         if not underlay.KNOWS_MODES:
             from flopguard_hook import subclassing
 
             subclassing.attach(Meter)
         _attach_import(metering)
-        _attach_compiler(metering)
-        hide_from_dynamo(_note_facts, _new_steps, _new_compiler)
+        tell_lost = compiled.attach(
+            graphs.run, graphs.run_step, graphs.note_uncounted, graphs.note_optimizer
+        )
+        session.before_facts.insert(0, tell_lost)
+        hide_from_dynamo()
         if os.environ.get(PROFILER_VARIABLE, "").lower() == "sample":
             from flopguard_hook import profiling
 
@@ -195,13 +203,11 @@ def _attach_engine(guard: _Guard, metering: Metering) -> None:
 def _attach_optimizers(guard: _Guard, metering: Metering) -> None:
     """Charge every optimizer step by its formula."""
     session, threads = guard.session, metering.threads
-    steps: list[Steps] = []
+    steps = Steps(session)
     begun: dict[int, Any] = {}
 
     def enter(thread: Thread, optimizer: Any, step: FrameType) -> None:
-        if not steps:
-            steps.append(_new_steps(session))
-        charges = begun[id(optimizer)] = steps[0].charges(optimizer, thread.trained)
+        charges = begun[id(optimizer)] = steps.charges(optimizer, thread.trained)
         nested = len(begun) > 1 and _is_nested(step)
         metering.enter_step(thread, optimizer, charges, nested=nested)
 
@@ -216,20 +222,6 @@ def _attach_optimizers(guard: _Guard, metering: Metering) -> None:
 
     torch_optimizers.register_optimizer_step_pre_hook(entered)
     torch_optimizers.register_optimizer_step_post_hook(left)
-
-
-def _new_steps(session: Session) -> Steps:
-    """Load what charges optimizers: many a process has none."""
-    with loading:
-        from flopguard_hook.steps import Steps
-    return Steps(session)
-
-
-def _note_facts(metering: Metering) -> None:
-    """Note what changes often, with what is loaded for the first facts."""
-    with loading:
-        from flopguard_hook.noting import note_facts
-    note_facts(metering)
 
 
 def _is_nested(step: FrameType) -> bool:
@@ -277,56 +269,17 @@ def _attach_import(metering: Metering) -> None:
     while_imported("torch._dynamo", mute, unmute)
 
 
-def _attach_compiler(metering: Metering) -> None:
-    """Charge compiled graphs; what does that is loaded with torch's compiler."""
-    made: list[Compiler] = []
-
-    def watching(name: str) -> Callable[[ModuleType], None]:
-        def imported(module: ModuleType) -> None:
-            try:
-                with loading:
-                    if not made:
-                        made.append(_new_compiler(metering))
-                made[0].callbacks[name](module)
-            except Exception as error:
-                metering.session.fail(error)
-
-        return imported
-
-    for name in _OF_COMPILER:
-        when_imported(name, watching(name))
-
-
-def _new_compiler(metering: Metering) -> Compiler:
-    """Load what charges compiled graphs, and let it be asked before facts are told."""
-    from flopguard_hook.compiled import Compiler
-    from flopguard_hook.graphs import Graphs
-
-    graphs = Graphs(metering)
-    made = Compiler(
-        graphs.run, graphs.run_step, graphs.note_uncounted, graphs.note_optimizer
-    )
-    metering.session.before_facts.insert(0, made.tell_lost)
-    return made
-
-
 def _attach_threads(guard: _Guard, metering: Metering) -> None:
     """Measure threads from their start: some multiply and call no module.
 
     `_set_ident` is the first thing that runs in a new thread, and adds no frame to it;
     who started it waits until it is done.
     """
-    begun = False
+    is_needed = resolving.is_needed(torch)
 
     def enter(thread: Thread) -> None:
-        nonlocal begun
-        with loading:
-            if not begun:
-                begun = True
-                from flopguard_hook import resolving
-
-                if resolving.is_needed(torch):
-                    resolving.look_up_all(torch)
+        if is_needed:
+            resolving.look_up_once(torch)
         metering.enter_thread(thread)
 
     def starting(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flopguard_hook.imports import loading
+from flopguard_hook.formulas import linear_estimate
 
 if TYPE_CHECKING:
     from flopguard_hook.dispatch import Meter, Operators
@@ -32,8 +32,6 @@ class Audit:
         """Name the layer if nothing was counted in it."""
         if self._meter.counted != self._counted:
             return
-        with loading:
-            from flopguard_hook.formulas import linear_estimate
         held = vars(self._module)
         shape = (int(held["out_features"]), int(held["in_features"]))
         estimate = linear_estimate(shape, self._input)

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 UNKNOWN_GRAPH = "inductor::graph"
 
 
-class Compiler:
-    """Charges every call of a graph compiled by inductor.
-
-    Attributes:
-        callbacks: By the name of a module of torch's compiler, what wraps it once the
-            program has imported it.
+def attach(
+    charged: Charged,
+    stepped: Charged | None = None,
+    uncounted: Callable[[str], None] | None = None,
+    optimized: Callable[[Any, bool], None] | None = None,
+) -> Callable[[], None]:
+    """Charge every call of a graph compiled by inductor, from when it is imported on.
 
     Args:
         charged: Runs its first argument, muted, and charges what the second returns.
@@ -45,37 +46,19 @@ class Compiler:
             it dispatches can be.
         optimized: Told each optimizer whose step is compiled, and whether there is a
             formula for its class. By default `uncounted` is told of those without.
+
+    Returns:
+        Tells `uncounted` of optimizers whose compiled steps turned out not to be
+        charged: to be called before that is reported.
     """
-
-    def __init__(
-        self,
-        charged: Charged,
-        stepped: Charged | None = None,
-        uncounted: Callable[[str], None] | None = None,
-        optimized: Callable[[Any, bool], None] | None = None,
-    ) -> None:
-        stored = StoredGraphs()
-        graphs = _Graphs(charged, uncounted or _ignore, stored)
-        steps = Steps(stepped or charged, uncounted or _ignore, optimized)
-        self.callbacks: dict[str, Callable[[ModuleType], None]] = {
-            "torch._inductor.codecache": stored.attach,
-            "torch._inductor.compile_fx": graphs.attach,
-            "torch._dynamo.variables.optimizer": steps.attach_optimizers,
-            "torch._dynamo.output_graph": steps.attach_graphs,
-        }
-        self._steps = steps
-
-    def attach(self) -> None:
-        """Wrap those modules as the program imports them."""
-        for name, callback in self.callbacks.items():
-            when_imported(name, callback)
-
-    def tell_lost(self) -> None:
-        """Tell `uncounted` of optimizers whose compiled steps are not charged.
-
-        To be called before what is uncounted is reported.
-        """
-        self._steps.tell_lost()
+    stored = StoredGraphs()
+    when_imported("torch._inductor.codecache", stored.attach)
+    graphs = _Graphs(charged, uncounted or _ignore, stored)
+    when_imported("torch._inductor.compile_fx", graphs.attach)
+    steps = Steps(stepped or charged, uncounted or _ignore, optimized)
+    when_imported("torch._dynamo.variables.optimizer", steps.attach_optimizers)
+    when_imported("torch._dynamo.output_graph", steps.attach_graphs)
+    return steps.tell_lost
 
 
 def _ignore(_name: str) -> None:

@@ -6,7 +6,7 @@ can be set on code objects without it.
 
 import sys
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import torch
 
@@ -14,6 +14,7 @@ from flopguard_hook import dataset, saving
 from flopguard_hook.dispatch import Meter
 from flopguard_hook.imports import when_imported
 from flopguard_hook.metering import Metering
+from flopguard_hook.noting import note_facts
 
 # None of them calls the program, but for operators.
 _ENTRIES: Any = (
@@ -24,58 +25,14 @@ _ENTRIES: Any = (
     Metering.leave_engine,
     Metering.enter_step,
     Metering.leave_step,
+    note_facts,
     saving._entered,
     saving._note,
     dataset._note,
 )
 
-# Imported when first needed, from what is marked above or beside torch.compile. Before
-# torch 2.7 a mark does not hold for what is called.
-_LATER = (
-    "architecture",
-    "attention",
-    "batches",
-    "changes",
-    "compiled",
-    "compiledsteps",
-    "convolution",
-    "describing",
-    "elimination",
-    "encoder",
-    "formulas",
-    "graphcost",
-    "graphreading",
-    "graphs",
-    "keys",
-    "layers",
-    "linear_algebra",
-    "matrices",
-    "methods",
-    "noting",
-    "optimizers",
-    "packed",
-    "parallel",
-    "parts",
-    "pieces",
-    "polynomials",
-    "profiling",
-    "purpose",
-    "quantized",
-    "reading",
-    "recurrent",
-    "resolving",
-    "saves",
-    "signature",
-    "sizes",
-    "steps",
-    "storedgraphs",
-    "subclassing",
-    "surroundings",
-    "table",
-    "uncounted",
-    "versions",
-    "writer",
-)
+# Imported where needed. Before torch 2.7 a mark does not hold for what is called.
+_LATER = ("profiling", "subclassing")
 
 
 def hide_from_dynamo(*entries: Any) -> None:
@@ -89,30 +46,23 @@ def hide_from_dynamo(*entries: Any) -> None:
     dynamo: Any = torch._C._dynamo.eval_frame
     if not hasattr(dynamo, "set_code_exec_strategy"):  # before torch 2.7
         skip = getattr(dynamo, "skip_code", lambda _: None)
-        _mark_package(skip)
-        for entry in entries:
-            skip(entry.__code__)
+        for code in (*_codes_of_package(), *(entry.__code__ for entry in entries)):
+            skip(code)
+        for name in _LATER:
+
+            def skip_later(module: ModuleType) -> None:
+                for code in _codes_of_module(module):
+                    skip(code)
+
+            when_imported(f"{__package__}.{name}", skip_later)
         return
     action, strategy = dynamo._FrameAction, dynamo._FrameExecStrategy
     frame_only = strategy(action.SKIP, action.DEFAULT)
-    _mark_package(lambda code: dynamo.set_code_exec_strategy(code, frame_only))
+    for code in _codes_of_package():
+        dynamo.set_code_exec_strategy(code, frame_only)
     all_within = strategy(action.SKIP, action.SKIP)
     for function in (*_ENTRIES, *entries):
         dynamo.set_code_exec_strategy(function.__code__, all_within)
-
-
-def _mark_package(mark: "Callable[[CodeType], None]") -> None:
-    """Mark all codes of the package, also of what is loaded later."""
-    for code in _codes_of_package():
-        mark(code)
-
-    def mark_later(module: ModuleType) -> None:
-        for code in _codes_of_module(module):
-            mark(code)
-
-    for name in _LATER:
-        if f"{__package__}.{name}" not in sys.modules:
-            when_imported(f"{__package__}.{name}", mark_later)
 
 
 def _codes_of_package() -> "Iterator[CodeType]":

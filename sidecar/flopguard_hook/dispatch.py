@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Union
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _pop_mode, _push_mode
 
-from flopguard_hook import facts
-from flopguard_hook.imports import loading
+from flopguard_hook import facts, reading, table  # noqa: F401 # reading attaches itself
+from flopguard_hook.formulas import Formula, is_uncounted
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.numerics import Numeric, numeric
 from flopguard_hook.session import MASKED, Session, charge
 from flopguard_hook.underlay import KNOWS_MODES, Underlay, is_empty
 from flopguard_hook.windows import Windows
 
-if TYPE_CHECKING:
-    from flopguard_hook.formulas import Formula
 _MOST_UNKNOWN = 32
 _PASS, _COMPOSITE, _SELECTS = "pass", "composite", "selects"
 
@@ -65,7 +63,7 @@ class Unknown:
         self.estimate = 0
 
 
-_Kind = Union[str, "Formula", Unknown]
+_Kind = Union[str, Formula, Unknown]
 
 
 class Operators:
@@ -92,8 +90,6 @@ class Operators:
     def _classify(self, func: Any) -> _Kind:
         kind: _Kind = _PASS
         try:
-            with loading:
-                from flopguard_hook import formulas, reading, table  # noqa: F401
             name = _name(func)
             formula = table.find(name)
             if getattr(func, "_schema", None) and _is_composite(func.name()):
@@ -104,7 +100,7 @@ class Operators:
                 kind = _COMPOSITE
             elif name in _CHOOSING:
                 kind = _SELECTS
-            elif formulas.is_uncounted(name):
+            elif is_uncounted(name):
                 kind = self.note_unknown(name)
         except Exception as error:
             self._session.fail(error)
@@ -335,7 +331,10 @@ def unseen() -> Any:
 
 
 def _views_noted() -> Any:
-    """Return a context in which views of weights know of what: kernels look at that."""
+    """Return a context in which a view of a weight knows of what, as without a mode.
+
+    A product with one chooses another kernel, and rounds otherwise, if it does not.
+    """
     if not torch.is_inference_mode_enabled():
         return _nothing
     key = torch._C.DispatchKey.ADInplaceOrView

@@ -4,7 +4,7 @@ Loaded into every armed Python process: imports nothing that Python itself has n
 """
 
 import sys
-from _thread import RLock, get_ident
+from _thread import get_ident
 
 TYPE_CHECKING = False  # typing itself would cost every Python process milliseconds
 if TYPE_CHECKING:
@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     Callback = Callable[[ModuleType], None]
-
-# Held while a part of the hook is loaded in mid-run, and while the process forks: the
-# child would wait for ever for the import of a thread that it does not have.
-loading = RLock()
 
 
 def when_imported(name: str, callback: "Callback") -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from flopguard_hook import pieces  # noqa: F401 # `replay` needs it later
 from flopguard_hook.batches import batch_of
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.places import place, site

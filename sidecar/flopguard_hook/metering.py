@@ -21,8 +21,8 @@ from flopguard_hook.dispatch import (
     meter_on_stack,
 )
 from flopguard_hook.glue import Glue
-from flopguard_hook.imports import loading
 from flopguard_hook.interrupts import raise_users
+from flopguard_hook.keys import Keys
 from flopguard_hook.places import site
 from flopguard_hook.replay import REMEASURED_EVERY, Figure, Replay
 from flopguard_hook.roots import Roots
@@ -32,7 +32,7 @@ from flopguard_hook.threads import INSIDE, MEASURED, OUTSIDE, Thread, Threads
 if TYPE_CHECKING:
     from types import FrameType
 
-    from flopguard_hook.keys import Keys
+    from flopguard_hook.describing import Describer
     from flopguard_hook.profiling import Sampling
     from flopguard_hook.roots import Root
     from flopguard_hook.session import Charges, Session
@@ -108,23 +108,17 @@ class Metering:
         sampling: Compares a few steps with torch's profiler; None if it does not.
     """
 
-    def __init__(self, session: Session, *, replay: bool) -> None:
+    def __init__(self, session: Session, describer: Describer, *, replay: bool) -> None:
         self.session = session
         self.operators = Operators(session)
         self.replay = Replay(on=replay)
-        self.roots = Roots(session)
+        self.roots = Roots(describer)
         self.glue = Glue(session, self.replay)
         self.threads = Threads(lambda: Meter(session, self.operators))
         self.purposes: dict[str, int] = {}
         self.sampling: Sampling | None = None
-        self._keys: Keys | None = None
-        self._forks = 0
-
-    def _load_keys(self) -> Keys:
-        with loading:
-            from flopguard_hook.keys import Keys
         self._keys = Keys(self.replay, self.roots)
-        return self._keys
+        self._forks = 0
 
     # Root modules
 
@@ -145,8 +139,7 @@ class Metering:
         plain = is_plain()
         if plain:
             frame = sys._getframe(3)
-            keys = self._keys or self._load_keys()
-            figure = keys.of_call(root, module, (args, kwargs), frame, grad=grad)
+            figure = self._keys.of_call(root, module, (args, kwargs), frame, grad=grad)
         thread.meter.windows.call_entered(grad=grad)
         window = Window(figure, root, self._forks)
         if self._start(thread, window):
@@ -197,7 +190,8 @@ class Metering:
         if thread.window is not None:
             thread.window.contains_others |= not nested
         if nested or thread.state == MEASURED:
-            if (meter := meter_on_stack()) is None:
+            meter = meter_on_stack()
+            if meter is None:
                 return None
             token = meter.windows.engine_entered(create_graph=create_graph)
             return Nested(meter.windows, token)
@@ -222,8 +216,7 @@ class Metering:
         self, thread: Thread, args: Any, kwargs: Any, frame: FrameType
     ) -> Figure | None:
         try:
-            keys = self._keys or self._load_keys()
-            return keys.of_backward(thread, args, kwargs, frame)
+            return self._keys.of_backward(thread, args, kwargs, frame)
         except Exception as error:  # outputs unlike tensors are measured every time
             raise_users(error)
             return None
@@ -353,7 +346,7 @@ class Metering:
         """Forget what the parent was doing: in a forked child."""
         self._forks += 1
         self.purposes.clear()
-        self.roots.start_anew()
+        self.roots.describer.start_anew()
         thread = self.threads.current
         kept = thread.glue, thread.glue_is_measured, thread.state, thread.window
         thread.start_anew()
@@ -362,7 +355,8 @@ class Metering:
 
 def _enter_nested(module: Any, args: Any) -> Nested | Audit | None:
     """Note a forward that the engine runs again, or a layer within a root."""
-    if (meter := meter_on_stack()) is None:
+    meter = meter_on_stack()
+    if meter is None:
         return None
     if not meter.windows.in_engine:
         return audit(meter, module, args)

@@ -4,17 +4,12 @@ A window whose signature was measured twice with the same result is replayed fro
 on; a family of signatures that differ in sizes alone is, as soon as a polynomial is
 proven. One in 256 is measured again: if it differs, its owner (a root module, a place
 that runs backwards) is never replayed again.
-
-What proves polynomials is loaded with the first signature.
 """
 
-from __future__ import annotations
+from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Tuple
 
-from typing import TYPE_CHECKING, Any, Dict, Hashable, Iterator, List, NamedTuple
-
-if TYPE_CHECKING:
-    from flopguard_hook.pieces import Pieces
-    from flopguard_hook.polynomials import Charges, Polynomial, Sizes
+from flopguard_hook.pieces import Pieces, fit_pieces
+from flopguard_hook.polynomials import Charges, Polynomial, Sizes, fit
 
 REMEASURED_EVERY = 256
 _AGREEING = 2
@@ -118,12 +113,8 @@ class Family:
                 del self._points[old]
         self._points[sizes] = charges
         had = self.polynomial
-        if had is None and len(self._points) < self._next_fit:
-            return
-        from flopguard_hook.polynomials import Polynomial
-
         if len(self._points) < self._next_fit and not isinstance(had, Polynomial):
-            said = None if had is None else had.at(sizes)
+            said = charges if had is None else had.at(sizes)
             if said is None or said == charges:
                 return  # finding pieces takes long
         self.polynomial = self._fitted()
@@ -134,8 +125,6 @@ class Family:
 
     def _withdraw(self, had: "Polynomial | Pieces") -> None:
         """Take back what was predicted and is not said any more."""
-        from flopguard_hook.polynomials import Polynomial
-
         now = self.polynomial
         if (
             isinstance(had, Polynomial)
@@ -148,9 +137,6 @@ class Family:
                 figure.withdraw_prediction()
 
     def _fitted(self) -> "Polynomial | Pieces | None":
-        from flopguard_hook.pieces import fit_pieces
-        from flopguard_hook.polynomials import fit
-
         found = fit(self._points, self.kinds)
         if found is None and len(self._points) > _FEWEST_POINTS:
             # The very first call may have done something once.
@@ -271,7 +257,7 @@ class Replay:
             figure = family.figures[sizes] = Figure(family, sizes)
         return figure
 
-    def figures(self) -> Iterator[tuple[Family, Figure]]:
+    def figures(self) -> "Iterator[Tuple[Family, Figure]]":
         """Return every figure with its family."""
         for family in list(self._families.values()):
             for figure in list(family.figures.values()):

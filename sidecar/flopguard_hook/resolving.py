@@ -9,10 +9,15 @@ all names have been looked up, no such code is run.
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 from typing import Any
 
 # The oldest torch that was seen to bear it: nothing in Python tells.
 _BEARS_IT = (2, 15)
+
+_lock = threading.RLock()
+_looked_up: list[Any] = []  # the torch of which all operators have been
 
 
 def is_needed(torch: Any) -> bool:
@@ -24,6 +29,20 @@ def is_needed(torch: Any) -> bool:
         and all(number.isdecimal() for number in numbers)
         and tuple(map(int, numbers)) < _BEARS_IT
     )
+
+
+def look_up_once(torch: Any) -> None:
+    """Look every registered operator up, if that is not done; others wait for it."""
+    with _lock:
+        if not _looked_up:
+            _looked_up.append(torch)
+            # A child has no thread that would let go of it.
+            os.register_at_fork(
+                before=_lock.acquire,
+                after_in_parent=_lock.release,
+                after_in_child=_lock.release,
+            )
+            look_up_all(torch)
 
 
 def look_up_all(torch: Any) -> None:

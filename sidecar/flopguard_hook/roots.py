@@ -9,16 +9,15 @@ import torch
 from torch.nn.modules import module as torch_modules
 from torch.utils.hooks import RemovableHandle
 
-from flopguard_hook.imports import loading
+from flopguard_hook.purpose import of_frames
 from flopguard_hook.replay import Owner
+from flopguard_hook.signature import ModuleState
 from flopguard_hook.wrapping import wrap
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from flopguard_hook.describing import Describer
-    from flopguard_hook.session import Session
-    from flopguard_hook.signature import ModuleState
 
 # Attributes of modules whose cost depends on chance or on what tensors hold: layers
 # dropped at random, experts with a capacity beyond which tokens are dropped.
@@ -52,11 +51,14 @@ class Root:
 
 
 class Roots:
-    """The root modules of a process, held weakly."""
+    """The root modules of a process, held weakly.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._describer: Describer | None = None
+    Attributes:
+        describer: Told of them.
+    """
+
+    def __init__(self, describer: Describer) -> None:
+        self.describer = describer
         self._roots: dict[int, Root] = {}
         self._prune_at = _FEWEST_ROOTS
         self._epoch = 0
@@ -71,22 +73,6 @@ class Roots:
         # `to`, `half`, `cuda`: other dtypes in the same parameters.
         if hasattr(torch.nn.Module, "_apply"):
             wrap(torch.nn.Module, "_apply", self._applying)
-
-    @property
-    def describer(self) -> Describer:
-        """Is told of them; loaded when there is something to tell."""
-        if self._describer is None:
-            with loading:
-                from flopguard_hook.describing import Describer
-
-                if self._describer is None:
-                    self._describer = Describer(self._session)
-        return self._describer
-
-    def start_anew(self) -> None:
-        """Describe all of them again: in a forked child."""
-        if self._describer is not None:
-            self._describer.start_anew()
 
     def epoch(self) -> int:
         """Return a number that rises whenever roots may have changed."""
@@ -141,8 +127,6 @@ class Roots:
         epoch = self.epoch()
         held = None if state is None else state.held(epoch)
         if state is None or held is None:
-            with loading:
-                from flopguard_hook.signature import ModuleState
             before = None if state is None else state.structure
             state = root.state = ModuleState(module, epoch)
             if len(self._parts) > _MOST_PARTS:
@@ -167,8 +151,6 @@ class Roots:
 
     def purpose(self, module: Any, frame: FrameType | None) -> str:
         """Return what a call without gradients is for."""
-        with loading:
-            from flopguard_hook.purpose import of_frames
         purpose = of_frames(frame, module)
         self.describer.saw_purpose(module, purpose)
         return purpose

@@ -11,15 +11,13 @@ import contextlib
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Sequence
+from typing import Any, Callable, Sequence
 
 from flopguard_hook import __version__, facts
-from flopguard_hook.imports import loading, say
+from flopguard_hook.imports import say
 from flopguard_hook.interrupts import raise_users
 from flopguard_hook.page import CELLS, Slot, cell, flags_of
-
-if TYPE_CHECKING:
-    from flopguard_hook.writer import PageWriter
+from flopguard_hook.writer import FolderFullError, PageWriter
 
 # (cell, FLOPs) that were or are about to be executed. What lies beyond the page's cells
 # is kept beside it: how much of the attention's work a causal mask hides.
@@ -219,9 +217,6 @@ class Session:
 
     def _open(self) -> None:
         """Make the page; a folder that takes none disarms the hook."""
-        with loading:
-            from flopguard_hook.writer import FolderFullError, PageWriter
-
         try:
             slot = self._slot.seal(self._generation, self.steps, self._flag_bits)
             self._writer = PageWriter(self._folder, self._nonce, slot)

@@ -349,10 +349,7 @@ def main(programs: dict[str, Callable[[], tuple[Run, Run]]]) -> None:
     if hooked:
         underlay.attach(Dispatched)
         hide_from_dynamo(Dispatched.__torch_dispatch__)
-        compiler = compiled.Compiler(
-            recorder.charged, recorder.stepped, recorder.uncounted.append
-        )
-        compiler.attach()
+        compiled.attach(recorder.charged, recorder.stepped, recorder.uncounted.append)
     for name in sys.argv[1 if hooked else 2 :]:
         torch.manual_seed(0)
         torch.compiler.reset()

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HOOK = Path(__file__).resolve().parents[2] / "sidecar" / "flopguard_hook"
-MOST_AT_START = 26  # each is a third of a millisecond of every process's start
 
 
 def modules() -> set[str]:
@@ -53,6 +52,8 @@ def test_each_module_is_marked_at_the_start_or_as_it_is_loaded() -> None:
     assert later() == modules() - loaded_at_start()
 
 
-def test_attaching_loads_few_modules() -> None:
-    """A process that imports torch and computes nothing pays for few of them."""
-    assert len(loaded_at_start()) <= MOST_AT_START
+def test_nothing_is_loaded_in_mid_run() -> None:
+    """Python swallows some of what a signal handler raises while it imports."""
+    only_then = {"profiling", "subclassing"}  # by a variable, on an older torch
+
+    assert modules() - loaded_at_start() == only_then
