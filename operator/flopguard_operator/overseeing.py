@@ -4,7 +4,7 @@ Between gathering and planning: decisions are read, programs are judged on all o
 runs as of now, and what follows is put on the views that the plans are made from.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -88,6 +88,7 @@ class Overseer:
     Attributes:
         cache: With the programs and decisions.
         accounts: What the ledger says, by UID of run or program.
+        recorded: UIDs of the decisions that it holds.
         marks: Returns the high-water marks of a run's streams by its UID.
         now: UTC, as the ledger writes it.
         by: What programs may be judged by.
@@ -95,6 +96,7 @@ class Overseer:
 
     cache: Cache
     accounts: Mapping[str, Account]
+    recorded: Collection[str]
     marks: Callable[[str], Mapping[str, Mark]]
     now: str
     by: Laws
@@ -105,7 +107,8 @@ class Overseer:
 
     def oversee(self, views: Iterable[RunView]) -> Overseen:
         """Return the views with all that programs and decisions say, and the plans."""
-        read = decisions.read_all(self._unrecorded())
+        made = self.cache.decisions.items()  # what the ledger holds stands there
+        read = decisions.read_all(raw for uid, raw in made if uid not in self.recorded)
         self._made = [one for one in read if self._has_a_target(one)]
         known = standing.by_name(self.accounts)
         seen = [self._decided(view, known) for view in views]
@@ -128,17 +131,6 @@ class Overseer:
             for v in seen
         ]
         return Overseen(views, plans, self._refused)
-
-    def _unrecorded(self) -> Iterator[Raw]:
-        """Yield the decisions that the ledger does not hold: the others stand there."""
-        recorded = {
-            one.decision
-            for account in self.accounts.values()
-            for one in account.decisions
-        }
-        for uid, raw in self.cache.decisions.items():
-            if uid not in recorded:
-                yield raw
 
     def _has_a_target(self, one: Decision) -> bool:
         """Tell whether the program that a decision moves a run to exists."""

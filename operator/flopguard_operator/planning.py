@@ -109,6 +109,7 @@ class Planner:
         overseer = Overseer(
             cache=self.cache,
             accounts=self.books.accounts,
+            recorded=self.books.decided,
             marks=lambda uid: newest(self.books, uid, raised),
             now=utc_now(),
             by=Laws(laws, catalogue, gathering.today(), self.books.noted),
